@@ -1,0 +1,417 @@
+//! On which spine position does a source row fall, and is it the best there?
+//!
+//! Rows pass through in blocks, and every step of a block is a short loop of its own: the cache misses of one
+//! step (key table, times, buckets) then overlap across rows instead of following one another.
+
+use super::bucket::{Buckets, Slot};
+use super::keys::{KeyBatch, Packed, key_nulls};
+use super::resolve::{Winners, resolve};
+use super::table::Range;
+use super::{EventBounds, Knowledge, PitError, SpineIndex, ViewRule};
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, PrimitiveArray};
+use arrow_buffer::NullBuffer;
+use arrow_row::Rows;
+use std::sync::Arc;
+
+/// The state of one view's join: the best source row of every spine position.
+///
+/// Threads that share a scan each take a [`ViewJoin::fork`] and [`ViewJoin::merge`] them afterwards, in any order.
+/// Each source row must be probed once, in one of them.
+#[derive(Debug)]
+pub struct ViewJoin {
+    index: Arc<SpineIndex>,
+    rule: ViewRule,
+    /// The rows to look at, whether anything can come of them or not.
+    window: Option<EventBounds>,
+    /// Best rows under the rule.
+    main: Buckets,
+    /// In as-of mode, the rows that tie-break mode would have known at an earlier position. Together with
+    /// `main` they give the winners of tie-break mode; most sources have few, and none costs nothing.
+    early: Option<Buckets>,
+    scanned: Scanned,
+    packed: Packed,
+    block: Box<Block>,
+}
+
+/// What a scan met, whatever it was worth.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scanned {
+    pub(super) rows: u64,
+    pub(super) nulls: u64,
+    pub(super) has_created: bool,
+}
+
+/// A column of times, µs since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug)]
+pub struct Times<'a> {
+    /// The values; those of null rows are ignored.
+    pub values: &'a [i64],
+    /// Which rows have a value; all when `None`.
+    pub nulls: Option<&'a NullBuffer>,
+}
+
+/// Where the rows of a batch lie in the source; below `u64::MAX`, and greater means later in the source's order.
+#[derive(Clone, Copy, Debug)]
+pub enum Positions<'a> {
+    /// The first row's position; the others follow one by one.
+    From(u64),
+    /// Each row's position.
+    Each(&'a [u64]),
+}
+
+/// The columns of a source batch that decide the join.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct SourceBatch<'a> {
+    /// Key columns, in the order and of the types of the spine's.
+    pub keys: &'a [ArrayRef],
+    /// When the row happened; a null matches nothing.
+    pub event: Times<'a>,
+    /// When the row was written; null is absent.
+    pub created: Option<Times<'a>>,
+    /// The tie-break columns in row format; the greater row wins. One converter's fields for all batches.
+    pub tie_break: Option<&'a Rows>,
+    /// Where the rows lie in the source.
+    pub positions: Positions<'a>,
+}
+
+impl<'a> Times<'a> {
+    /// Values without nulls.
+    pub fn new(values: &'a [i64]) -> Self {
+        Self { values, nulls: None }
+    }
+
+    fn check(&self, what: &'static str, rows: usize) -> Result<(), PitError> {
+        let length = |found| PitError::Length { what, expected: rows, found };
+        if self.values.len() != rows {
+            return Err(length(self.values.len()));
+        }
+        match self.nulls {
+            Some(nulls) if nulls.len() != rows => Err(length(nulls.len())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'a> From<&'a PrimitiveArray<TimestampMicrosecondType>> for Times<'a> {
+    fn from(array: &'a PrimitiveArray<TimestampMicrosecondType>) -> Self {
+        Self { values: array.values(), nulls: array.nulls() }
+    }
+}
+
+impl<'a> SourceBatch<'a> {
+    /// A batch without created time and tie-break columns.
+    pub fn new(keys: &'a [ArrayRef], event: Times<'a>, positions: Positions<'a>) -> Self {
+        Self { keys, event, created: None, tie_break: None, positions }
+    }
+
+    /// Sets the created time.
+    #[must_use]
+    pub fn with_created(mut self, created: Option<Times<'a>>) -> Self {
+        self.created = created;
+        self
+    }
+
+    /// Sets the tie-break rows.
+    #[must_use]
+    pub fn with_tie_break(mut self, rows: Option<&'a Rows>) -> Self {
+        self.tie_break = rows;
+        self
+    }
+
+    fn rows(&self) -> usize {
+        self.event.values.len()
+    }
+
+    fn check(&self, index: &SpineIndex, rule: &ViewRule) -> Result<(), PitError> {
+        let rows = self.rows();
+        index.shape().check(self.keys, rows)?;
+        self.event.check("the event time", rows)?;
+        if let Some(created) = &self.created {
+            created.check("the created time", rows)?;
+        }
+        if self.tie_break.is_some() != rule.tie_break {
+            return Err(PitError::TieBreak { expected: rule.tie_break });
+        }
+        if let Some(found) = self.tie_break.map(Rows::num_rows).filter(|found| *found != rows) {
+            return Err(PitError::Length { what: "the tie-break rows", expected: rows, found });
+        }
+        match self.positions {
+            Positions::From(first) => first.checked_add(rows as u64).map(drop).ok_or(PitError::Position),
+            Positions::Each(positions) if positions.len() != rows => {
+                Err(PitError::Length { what: "the positions", expected: rows, found: positions.len() })
+            }
+            Positions::Each(positions) if positions.contains(&u64::MAX) => Err(PitError::Position),
+            Positions::Each(_) => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn slot(&self, row: usize) -> Slot {
+        let created = self.created.and_then(|created| {
+            created.nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| created.values[row])
+        });
+        let position = match self.positions {
+            Positions::From(first) => first + row as u64,
+            Positions::Each(positions) => positions[row],
+        };
+        Slot::new(self.event.values[row], created, position)
+    }
+}
+
+impl ViewJoin {
+    /// An empty accumulator for one view.
+    pub fn new(index: Arc<SpineIndex>, rule: ViewRule) -> Result<Self, PitError> {
+        rule.check()?;
+        let main = Buckets::new(index.positions(), rule.tie_break);
+        let window = if rule.within_bounds {
+            rule.bounds(&index)
+        } else {
+            rule.last_known(&index).map(|max| EventBounds { min: i64::MIN, max })
+        };
+        let block = Box::new(Block::new());
+        let (scanned, packed) = (Scanned::default(), Packed::default());
+        Ok(Self { index, rule, window, main, early: None, scanned, packed, block })
+    }
+
+    /// An empty accumulator of the same index and rule.
+    pub fn fork(&self) -> Self {
+        Self {
+            index: Arc::clone(&self.index),
+            rule: self.rule,
+            window: self.window,
+            main: Buckets::new(self.index.positions(), self.rule.tie_break),
+            early: None,
+            scanned: Scanned::default(),
+            packed: Packed::default(),
+            block: Box::new(Block::new()),
+        }
+    }
+
+    /// The index that this join answers for.
+    pub fn index(&self) -> &Arc<SpineIndex> {
+        &self.index
+    }
+
+    /// The rule of the view.
+    pub fn rule(&self) -> &ViewRule {
+        &self.rule
+    }
+
+    /// The event times worth reading; `None` when nothing can match.
+    pub fn bounds(&self) -> Option<EventBounds> {
+        self.rule.bounds(&self.index)
+    }
+
+    /// Takes one batch of source rows, in any order.
+    pub fn probe(&mut self, batch: &SourceBatch<'_>) -> Result<(), PitError> {
+        batch.check(&self.index, &self.rule)?;
+        let keys_valid = key_nulls(batch.keys);
+        let valid = NullBuffer::union(keys_valid.as_ref(), batch.event.nulls);
+        self.scanned.rows += batch.rows() as u64;
+        self.scanned.nulls += valid.as_ref().map_or(0, |valid| valid.null_count() as u64);
+        self.scanned.has_created |= batch.created.is_some();
+        let Some(window) = self.window else {
+            return Ok(());
+        };
+        let mut packed = std::mem::take(&mut self.packed);
+        let keys = self.index.shape().read(batch.keys, &mut packed);
+        let rows = u32::try_from(batch.rows())
+            .map_err(|_| PitError::Length { what: "a batch", expected: u32::MAX as usize, found: batch.rows() })?;
+        for start in (0..rows).step_by(BLOCK) {
+            let end = rows.min(start.saturating_add(BLOCK as u32));
+            self.block(batch, &keys, valid.as_ref(), window, start..end);
+        }
+        self.packed = packed;
+        Ok(())
+    }
+
+    fn block(
+        &mut self,
+        batch: &SourceBatch<'_>,
+        keys: &KeyBatch<'_>,
+        valid: Option<&NullBuffer>,
+        bounds: EventBounds,
+        rows: std::ops::Range<u32>,
+    ) {
+        let block = &mut *self.block;
+        let n = block.select(rows, batch.event.values, valid, bounds);
+        let n = self.index.find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
+        match batch.created.filter(|_| self.rule.knowledge == Knowledge::AsOf) {
+            None => {
+                let n = block.place(n, &self.index, &self.rule, batch.event.values);
+                block.offer(n, batch, &mut self.main);
+            }
+            Some(created) => {
+                let (n, early) = block.place_as_of(n, &self.index, &self.rule, batch.event.values, created);
+                block.offer(n, batch, &mut self.main);
+                if early != 0 {
+                    let early_buckets = self
+                        .early
+                        .get_or_insert_with(|| Buckets::new(self.index.positions(), self.rule.tie_break));
+                    block.offer_early(early, batch, early_buckets);
+                }
+            }
+        }
+    }
+
+    /// Takes over what another accumulator of the same index and rule has seen.
+    pub fn merge(&mut self, other: Self) -> Result<(), PitError> {
+        if !Arc::ptr_eq(&self.index, &other.index) || self.rule != other.rule {
+            return Err(PitError::Merge);
+        }
+        self.main.merge(&other.main);
+        match (&mut self.early, other.early) {
+            (Some(early), Some(other)) => early.merge(&other),
+            (None, other) => self.early = other,
+            (Some(_), None) => {}
+        }
+        self.scanned.rows += other.scanned.rows;
+        self.scanned.nulls += other.scanned.nulls;
+        self.scanned.has_created |= other.scanned.has_created;
+        Ok(())
+    }
+
+    /// Answers every spine row.
+    pub fn resolve(self) -> Winners {
+        resolve(&self.index, &self.rule, &self.main, self.early.as_ref(), self.scanned)
+    }
+
+    /// Heap bytes that this accumulator holds, without the shared index.
+    pub fn memory_bytes(&self) -> usize {
+        self.main.memory_bytes() + self.early.as_ref().map_or(0, Buckets::memory_bytes) + size_of::<Block>()
+    }
+}
+
+/// Rows of a block: enough for misses to overlap, few enough for their cache lines to stay in the first level.
+const BLOCK: usize = 256;
+
+/// The rows of a block that are still in play, compacted after every step.
+#[derive(Debug)]
+struct Block {
+    rows: [u32; BLOCK],
+    ranges: [Range; BLOCK],
+    at: [u32; BLOCK],
+    early_rows: [u32; BLOCK],
+    early_at: [u32; BLOCK],
+}
+
+impl Block {
+    fn new() -> Self {
+        Self {
+            rows: [0; BLOCK],
+            ranges: [Range::default(); BLOCK],
+            at: [0; BLOCK],
+            early_rows: [0; BLOCK],
+            early_at: [0; BLOCK],
+        }
+    }
+
+    /// Keeps the rows with keys and an event time within the bounds.
+    fn select(
+        &mut self,
+        rows: std::ops::Range<u32>,
+        event: &[i64],
+        valid: Option<&NullBuffer>,
+        bounds: EventBounds,
+    ) -> usize {
+        let mut kept = 0;
+        match valid {
+            None => {
+                for row in rows {
+                    let event = event[row as usize];
+                    self.rows[kept] = row;
+                    kept += usize::from((event >= bounds.min) & (event <= bounds.max));
+                }
+            }
+            Some(valid) => {
+                for row in rows {
+                    let event = event[row as usize];
+                    self.rows[kept] = row;
+                    let valid = valid.is_valid(row as usize);
+                    kept += usize::from(valid & (event >= bounds.min) & (event <= bounds.max));
+                }
+            }
+        }
+        kept
+    }
+
+    /// Finds each row's bucket by its event time alone.
+    fn place(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) -> usize {
+        let mut kept = 0;
+        for i in 0..n {
+            let (row, range) = (self.rows[i], self.ranges[i]);
+            // Cannot overflow: rows beyond the bounds, hence beyond the largest time, are gone.
+            let at = index.first_knowing(range, event[row as usize] + rule.available_after);
+            self.rows[kept] = row;
+            self.at[kept] = at;
+            kept += usize::from(at < range.start + range.len);
+        }
+        kept
+    }
+
+    /// Finds each row's bucket by event and created time, and the earlier one where the event time alone gives
+    /// another; returns how many there are of each.
+    fn place_as_of(
+        &mut self,
+        n: usize,
+        index: &SpineIndex,
+        rule: &ViewRule,
+        event: &[i64],
+        created: Times<'_>,
+    ) -> (usize, usize) {
+        let (mut kept, mut early) = (0, 0);
+        for i in 0..n {
+            let (row, range) = (self.rows[i], self.ranges[i]);
+            let known = event[row as usize] + rule.available_after;
+            let end = range.start + range.len;
+            let first = index.first_knowing(range, known);
+            let mut at = first;
+            let written = created.values[row as usize];
+            if written > known
+                && first < end
+                && rule.trusts(written)
+                && created.nulls.is_none_or(|nulls| nulls.is_valid(row as usize))
+            {
+                at = index.first_knowing(Range { start: first, len: end - first }, written);
+            }
+            self.early_rows[early] = row;
+            self.early_at[early] = first;
+            early += usize::from(at != first);
+            self.rows[kept] = row;
+            self.at[kept] = at;
+            kept += usize::from(at < end);
+        }
+        (kept, early)
+    }
+
+    fn offer(&mut self, n: usize, batch: &SourceBatch<'_>, buckets: &mut Buckets) {
+        offer(&mut self.rows[..n], &mut self.at[..n], batch, buckets);
+    }
+
+    fn offer_early(&mut self, n: usize, batch: &SourceBatch<'_>, buckets: &mut Buckets) {
+        offer(&mut self.early_rows[..n], &mut self.early_at[..n], batch, buckets);
+    }
+}
+
+/// Offers each row to its bucket.
+fn offer(rows: &mut [u32], at: &mut [u32], batch: &SourceBatch<'_>, buckets: &mut Buckets) {
+    // A bucket's event time only grows, so a row below it has lost whatever else the block holds. Most rows go
+    // here, without a branch to mispredict, and the buckets of the others are in the cache for the next loop.
+    let mut kept = 0;
+    for i in 0..rows.len() {
+        let (row, bucket) = (rows[i], at[i]);
+        rows[kept] = row;
+        at[kept] = bucket;
+        kept += usize::from(batch.event.values[row as usize] >= buckets.slot(bucket as usize).event);
+    }
+    for (row, at) in rows[..kept].iter().zip(&at[..kept]) {
+        let row = *row as usize;
+        let slot = batch.slot(row);
+        match batch.tie_break {
+            None => buckets.offer(*at as usize, slot, &[]),
+            Some(ties) => buckets.offer(*at as usize, slot, ties.row(row).as_ref()),
+        }
+    }
+}
