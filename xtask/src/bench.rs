@@ -1,0 +1,64 @@
+//! Which bench target answers which question, and how is one run?
+
+use std::fs;
+use std::path::Path;
+
+use crate::shell::{self, Failure, Result};
+use crate::tidy::model::{self, Member};
+
+const PACKAGE: &str = "larder-benches";
+
+pub(crate) fn main(args: &[String]) -> Result<()> {
+    let split = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let (names, passed_on) = (&args[..split], args.get(split + 1..).unwrap_or_default());
+    let members = model::members(&model::metadata()?)?;
+    let benches = members.iter().find(|member| member.name == PACKAGE);
+    let benches = benches.ok_or_else(|| Failure::new(format!("there is no package {PACKAGE}")))?;
+    let targets = targets(benches);
+    match names {
+        [] => {
+            for (name, question) in &targets {
+                println!("{name:<16} {question}");
+            }
+            println!("\nrun one with `cargo xtask bench NAME`, each with `cargo xtask bench all`");
+            Ok(())
+        }
+        [name] if name == "all" => targets.iter().try_for_each(|(name, _)| run(name, passed_on)),
+        [name] if targets.iter().any(|(known, _)| known == name) => run(name, passed_on),
+        [name] => {
+            let known: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
+            Err(Failure::usage(format!(
+                "no bench target \"{name}\"; there are: {}",
+                known.join(", ")
+            )))
+        }
+        _ => Err(Failure::usage(
+            "`bench` takes one name; arguments for criterion come after `--`",
+        )),
+    }
+}
+
+fn run(name: &str, passed_on: &[String]) -> Result<()> {
+    let mut command = shell::cargo(["bench", "--package", PACKAGE, "--bench", name]);
+    if !passed_on.is_empty() {
+        command.arg("--").args(passed_on);
+    }
+    shell::run(&mut command)
+}
+
+/// Name and question of each target; the question is the first line of the target's documentation.
+fn targets(package: &Member) -> Vec<(String, String)> {
+    let mut found: Vec<_> = package
+        .benches
+        .iter()
+        .map(|(name, file)| (name.clone(), question(file)))
+        .collect();
+    found.sort();
+    found
+}
+
+pub(crate) fn question(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let first = text.lines().find_map(|line| line.strip_prefix("//!"));
+    first.unwrap_or(" (its file does not say)").trim().to_owned()
+}

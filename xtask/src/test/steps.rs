@@ -1,0 +1,267 @@
+//! What does each step of `cargo xtask test` run?
+//!
+//! Each set of resolved features is a build of its own, Arrow and Parquet included. So the steps share three:
+//! the whole workspace with all features (built once to run, checked once for clippy, docs and benches), and
+//! the documented commands of the example and the demo. Only `alone` resolves features anew, and only checks.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::Notes;
+use crate::shell::{self, Failure, Result};
+use crate::tidy::model;
+use crate::{data, demo, tidy};
+
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) question: &'static str,
+    pub(super) run: fn() -> Result<Notes>,
+}
+
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        question: "is the code formatted?",
+        run: fmt,
+    },
+    Step {
+        name: "tidy",
+        question: "are the conventions kept?",
+        run: tidy,
+    },
+    Step {
+        name: "test",
+        question: "do all tests pass, with all features?",
+        run: test,
+    },
+    Step {
+        name: "doctest",
+        question: "do the examples in the documentation run?",
+        run: doctest,
+    },
+    Step {
+        name: "clippy",
+        question: "are there warnings?",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        question: "does the documentation build without broken links?",
+        run: doc,
+    },
+    Step {
+        name: "benches",
+        question: "do the benches compile?",
+        run: benches,
+    },
+    Step {
+        name: "alone",
+        question: "does each crate, and each feature of the facade, compile by itself?",
+        run: alone,
+    },
+    Step {
+        name: "deny",
+        question: "are licences, bans and sources as deny.toml says?",
+        run: deny,
+    },
+    Step {
+        name: "flights",
+        question: "does the example run on the real data set?",
+        run: flights,
+    },
+    Step {
+        name: "demo",
+        question: "does the demo run, and run again?",
+        run: demo,
+    },
+];
+
+fn fmt() -> Result<Notes> {
+    component("fmt", "rustfmt")?;
+    done(&mut shell::cargo(["fmt", "--all", "--check"]))
+}
+
+fn tidy() -> Result<Notes> {
+    tidy::check().map(|()| Notes::new())
+}
+
+fn test() -> Result<Notes> {
+    if shell::answers(&mut shell::cargo(["nextest", "--version"])) {
+        return done(&mut shell::cargo([
+            "nextest",
+            "run",
+            "--workspace",
+            "--all-features",
+            "--no-fail-fast",
+        ]));
+    }
+    println!("cargo-nextest is not installed: using cargo test");
+    done(&mut shell::cargo([
+        "test",
+        "--workspace",
+        "--all-features",
+        "--no-fail-fast",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--examples",
+    ]))
+}
+
+fn doctest() -> Result<Notes> {
+    done(&mut shell::cargo([
+        "test",
+        "--doc",
+        "--workspace",
+        "--all-features",
+        "--no-fail-fast",
+    ]))
+}
+
+fn clippy() -> Result<Notes> {
+    component("clippy", "clippy")?;
+    done(&mut shell::cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc() -> Result<Notes> {
+    let mut command = shell::cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+    done(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn benches() -> Result<Notes> {
+    done(&mut shell::cargo([
+        "check",
+        "--benches",
+        "--package",
+        "larder-benches",
+    ]))
+}
+
+/// Features are united over a workspace, so that a crate may live on what another one turned on.
+///
+/// With clippy rather than check: an import that one feature leaves unused is a warning, and fails.
+fn alone() -> Result<Notes> {
+    component("clippy", "clippy")?;
+    let members = model::members(&model::metadata()?)?;
+    let mut failed = Vec::new();
+    for selection in selections(&members) {
+        let mut command = shell::cargo(["clippy", "--quiet"]);
+        if shell::run(command.args(&selection).args(["--", "-D", "warnings"])).is_err() {
+            failed.push(selection.join(" "));
+        }
+    }
+    if failed.is_empty() {
+        Ok(Notes::new())
+    } else {
+        Err(Failure::new(format!("does not compile: {}", failed.join("; "))))
+    }
+}
+
+/// Each published crate as it comes; the facade also without features, and with each feature by itself.
+fn selections(members: &[model::Member]) -> Vec<Vec<String>> {
+    let published = members.iter().filter(|member| member.publishable);
+    let mut selections: Vec<Vec<String>> = published
+        .map(|member| words(&["--package", &member.name]))
+        .collect();
+    let facade = members.iter().find(|member| member.folder == "core/larder");
+    if let Some(facade) = facade {
+        let bare = ["--package", &facade.name, "--no-default-features"];
+        selections.push(words(&bare));
+        let features = facade
+            .features
+            .keys()
+            .filter(|feature| !matches!(feature.as_str(), "default" | "full"));
+        selections.extend(features.map(|feature| words(&[&bare[..], &["--features", feature]].concat())));
+    }
+    selections
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn deny() -> Result<Notes> {
+    if shell::answers(&mut shell::cargo(["deny", "--version"])) {
+        shell::run(&mut shell::cargo([
+            "deny",
+            "--all-features",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ]))?;
+        return Ok(vec![
+            "NOT CHECKED: advisories, which need a download of the database: cargo deny check advisories"
+                .to_owned(),
+        ]);
+    }
+    Ok(vec![
+        "NOT CHECKED: security advisories and yanked versions. cargo-deny is not installed; \
+         licences, duplicate versions and sources were checked by tidy from cargo's metadata instead. \
+         For the rest: cargo install --locked cargo-deny, then cargo deny check"
+            .to_owned(),
+    ])
+}
+
+fn flights() -> Result<Notes> {
+    let file: PathBuf = data::fetch()?;
+    let mut command = shell::cargo(["run", "--package", "larder-example-flights"]);
+    done(command.env("LARDER_FLIGHTS_DATA", file))
+}
+
+fn demo() -> Result<Notes> {
+    demo::twice().map(|()| Notes::new())
+}
+
+fn done(command: &mut Command) -> Result<Notes> {
+    shell::run(command).map(|()| Notes::new())
+}
+
+/// A minimal toolchain lacks formatter and linter; rustup brings them where it is the installer.
+fn component(subcommand: &str, component: &str) -> Result<()> {
+    let present = || shell::answers(&mut shell::cargo([subcommand, "--version"]));
+    if !present() {
+        let _ = shell::run(Command::new("rustup").args(["component", "add", component]));
+    }
+    if present() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "`cargo {subcommand}` is missing: rustup component add {component}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_of_the_facade_is_built_by_itself() {
+        let mut facade = model::sample("core/larder", "larder", &[]);
+        facade.publishable = true;
+        facade.features = ["default", "full", "redis"]
+            .map(|name| (name.to_owned(), Vec::new()))
+            .into();
+        let example = model::sample("examples/x", "larder-example-x", &[]);
+        let lines: Vec<String> = selections(&[facade, example])
+            .iter()
+            .map(|words| words.join(" "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "--package larder",
+                "--package larder --no-default-features",
+                "--package larder --no-default-features --features redis",
+            ]
+        );
+    }
+}
