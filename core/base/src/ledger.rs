@@ -1,0 +1,160 @@
+//! What has been materialized: one record per run, outside of the versioned registry.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::layout::Generation;
+use crate::names::{ProjectName, ViewName};
+use crate::online::StoreIdentity;
+use crate::time::Micros;
+
+/// Records of materialization runs.
+///
+/// Each record is written only by its own run and merged by readers, so that runs never contend
+/// with each other or with applies.
+#[async_trait]
+pub trait Ledger: Debug + Send + Sync + 'static {
+    /// All records of a view's generation, oldest first.
+    async fn runs(
+        &self,
+        project: &ProjectName,
+        view: &ViewName,
+        generation: Generation,
+    ) -> Result<Vec<RunRecord>>;
+
+    /// Writes the run's record, replacing what the same run wrote before. Durable on return.
+    async fn record(&self, project: &ProjectName, run: &RunRecord) -> Result<()>;
+
+    /// Replaces records of finished runs by one that says the same. Idempotent, loses nothing.
+    async fn compact(&self, project: &ProjectName, view: &ViewName, generation: Generation) -> Result<()>;
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// It works, or was killed: its heartbeat tells.
+    Running,
+    /// It finished.
+    Done,
+    /// It failed and said so.
+    Failed,
+}
+
+/// One run over one view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Random id.
+    pub run: String,
+    /// The view.
+    pub view: ViewName,
+    /// Its generation.
+    pub generation: Generation,
+    /// The online store that was written.
+    pub store: StoreIdentity,
+    /// Hash of everything that decides which rows the source gives.
+    pub fingerprint: String,
+    /// Slots that were written; coverage of a later feature does not follow from this run.
+    pub slots: Vec<u16>,
+    /// Who runs it, such as `user@host:pid`.
+    pub owner: String,
+    /// When it began.
+    pub started: Micros,
+    /// When it last wrote this record.
+    pub heartbeat: Micros,
+    /// How it stands.
+    pub state: RunState,
+    /// What is done for certain: the last row of each interval was acknowledged.
+    #[serde(default)]
+    pub done: Vec<Interval>,
+    /// Rows read from the offline store.
+    #[serde(default)]
+    pub rows_read: u64,
+    /// Rows written online.
+    #[serde(default)]
+    pub rows_written: u64,
+    /// Rows refused online because a newer one was there.
+    #[serde(default)]
+    pub rows_stale: u64,
+    /// Newest event time among the rows written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_event: Option<Micros>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What an interval of a run covers: rows that became visible in `(after, until]`.
+///
+/// A row is visible from `max(event + available_after, created)` on, without a created time from
+/// `event + available_after` on. Only rows with an event time of at least `floor` were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Interval {
+    /// Exclusive lower bound; [`Micros::MIN`] for "from the first event".
+    pub after: Micros,
+    /// Inclusive upper bound.
+    pub until: Micros,
+    /// Smallest event time looked at.
+    pub floor: Micros,
+}
+
+/// Merges records of finished runs that cover the same thing into as few as possible.
+///
+/// Shared by the ledgers' `compact`, so that all of them merge alike. Running records, and
+/// the newest finished one (people want to see the last run), stay as they are.
+pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
+    let mut compaction = Compaction::default();
+    let newest = runs
+        .iter()
+        .rev()
+        .find(|run| run.state != RunState::Running)
+        .map(|run| run.run.clone());
+    for run in runs {
+        if run.state == RunState::Running || Some(&run.run) == newest.as_ref() {
+            continue;
+        }
+        compaction.remove.push(run.run.clone());
+        let same = |kept: &&mut RunRecord| {
+            kept.store == run.store && kept.fingerprint == run.fingerprint && kept.slots == run.slots
+        };
+        match compaction.add.iter_mut().find(same) {
+            Some(kept) => {
+                kept.done.extend(&run.done);
+                kept.done.sort_unstable();
+                kept.done.dedup();
+                kept.rows_read += run.rows_read;
+                kept.rows_written += run.rows_written;
+                kept.rows_stale += run.rows_stale;
+                kept.newest_event = kept.newest_event.max(run.newest_event);
+                kept.heartbeat = kept.heartbeat.max(run.heartbeat);
+                kept.error = None;
+                kept.state = RunState::Done;
+            }
+            None => {
+                let merged = RunRecord {
+                    run: format!("{:032x}", crate::random::u128()),
+                    ..run.clone()
+                };
+                compaction.add.push(merged);
+            }
+        }
+    }
+    // Replacing one record by one is work without gain.
+    if compaction.remove.len() <= compaction.add.len() {
+        return Compaction::default();
+    }
+    compaction
+}
+
+/// What [`compact_runs`] found: first add, then remove, and nothing is lost in between.
+#[derive(Debug, Clone, Default)]
+pub struct Compaction {
+    /// Merged records to write.
+    pub add: Vec<RunRecord>,
+    /// Ids of records that they replace.
+    pub remove: Vec<String>,
+}
