@@ -78,7 +78,16 @@ pub(super) const STEPS: &[Step] = &[
 
 fn fmt() -> Result<Notes> {
     component("fmt", "rustfmt")?;
-    done(&mut shell::cargo(["fmt", "--all", "--check"]))
+    // The names of the files are enough: the remedy is the same for each.
+    shell::run(&mut shell::cargo([
+        "fmt",
+        "--all",
+        "--",
+        "--check",
+        "--files-with-diff",
+    ]))
+    .map_err(|_| Failure::new("not formatted: run cargo fmt --all"))?;
+    Ok(Notes::new())
 }
 
 fn tidy() -> Result<Notes> {
@@ -203,9 +212,10 @@ fn deny() -> Result<Notes> {
                 .to_owned(),
         ]);
     }
+    tidy::check_packages()?;
     Ok(vec![
-        "NOT CHECKED: security advisories and yanked versions. cargo-deny is not installed; \
-         licences, duplicate versions and sources were checked by tidy from cargo's metadata instead. \
+        "NOT CHECKED: security advisories, yanked versions and the texts of licences. cargo-deny is not installed; \
+         licences, duplicate versions and sources were checked from cargo's metadata instead. \
          For the rest: cargo install --locked cargo-deny, then cargo deny check"
             .to_owned(),
     ])

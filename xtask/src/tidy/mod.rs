@@ -55,8 +55,6 @@ pub(crate) fn check() -> Result<()> {
     let members = model::members(&metadata)?;
     let packages = model::packages(&metadata)?;
     let files = model::files(&shell::root())?;
-    let deny = fs::read_to_string(shell::root().join("deny.toml"))
-        .map_err(|error| Failure::new(format!("cannot read deny.toml: {error}")))?;
     let trees = tree::Trees::read()?;
 
     for line in trees.numbers() {
@@ -66,7 +64,7 @@ pub(crate) fn check() -> Result<()> {
         println!("warning: {warning}");
     }
 
-    let rules: [(&str, Vec<Finding>); 20] = [
+    let mut rules: Vec<Rule> = vec![
         ("arrows between crates", arrows::between_members(&members)),
         ("arrows to other crates", arrows::to_outside(&members)),
         ("larder-base declares links", arrows::links(&members)),
@@ -87,20 +85,9 @@ pub(crate) fn check() -> Result<()> {
         ("unfinished code", source::unfinished(&files)),
         ("machine paths", source::machine_paths(&files)),
         ("trailing whitespace", source::trailing_whitespace(&files)),
-        ("licences", licences::licences(&packages, &deny)),
-        ("duplicate versions", licences::duplicates(&packages, &deny)),
-        ("sources of packages", licences::sources(&packages)),
     ];
-    let mut broken = 0;
-    for (rule, findings) in &rules {
-        if !findings.is_empty() {
-            println!("\n{rule}:");
-        }
-        for finding in findings {
-            println!("  {finding}");
-        }
-        broken += findings.len();
-    }
+    rules.extend(about_packages(&packages, &deny_toml()?));
+    let broken = report(&rules);
     println!(
         "\n{} rules, {} crates of ours, {} packages in all, {} files, {broken} findings",
         rules.len(),
@@ -113,4 +100,45 @@ pub(crate) fn check() -> Result<()> {
     } else {
         Err(Failure::new(format!("tidy: {broken} findings")))
     }
+}
+
+/// Only what cargo-deny would check too, for machines that do not have it.
+pub(crate) fn check_packages() -> Result<()> {
+    let packages = model::packages(&model::metadata()?)?;
+    let broken = report(&about_packages(&packages, &deny_toml()?));
+    println!(
+        "{} packages, {broken} findings about licences, duplicate versions and sources",
+        packages.len()
+    );
+    if broken == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{broken} findings")))
+    }
+}
+
+type Rule = (&'static str, Vec<Finding>);
+
+fn about_packages(packages: &[model::Package], deny: &str) -> [Rule; 3] {
+    [
+        ("licences", licences::licences(packages, deny)),
+        ("duplicate versions", licences::duplicates(packages, deny)),
+        ("sources of packages", licences::sources(packages)),
+    ]
+}
+
+fn deny_toml() -> Result<String> {
+    fs::read_to_string(shell::root().join("deny.toml"))
+        .map_err(|error| Failure::new(format!("cannot read deny.toml: {error}")))
+}
+
+/// Prints the findings under the names of their rules, and counts them.
+fn report(rules: &[Rule]) -> usize {
+    for (rule, findings) in rules.iter().filter(|(_, findings)| !findings.is_empty()) {
+        println!("\n{rule}:");
+        for finding in findings {
+            println!("  {finding}");
+        }
+    }
+    rules.iter().map(|(_, findings)| findings.len()).sum()
 }
