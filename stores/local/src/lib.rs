@@ -1,1 +1,29 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+//! # Map of this crate: where rows live, and which thread may touch them
+//!
+//! | module | question |
+//! | --- | --- |
+//! | `config` | which options there are |
+//! | `store` | how the contract is kept |
+//! | `scan` | how a view is walked in key order |
+//! | `env` | how a folder is opened, shared, read and resized |
+//! | `writer` | how writes are queued, grouped and committed |
+//! | `jobs` | what can be queued |
+//! | `rows` | how one row is found and replaced |
+//! | `key` | what a stored key looks like |
+//! | `verify` | whether a data file may be mapped |
+//! | `fault` | what an LMDB failure means |
+
+mod config;
+mod env;
+mod fault;
+mod jobs;
+mod key;
+mod rows;
+mod scan;
+mod store;
+mod verify;
+mod writer;
+
+pub use config::{DEFAULT_MAP_SIZE, Durability, LocalConfig, PLUGIN};
+pub use store::LocalStore;
