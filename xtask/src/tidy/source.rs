@@ -8,16 +8,17 @@ use super::model::File;
 const WARN_LINES: usize = 600;
 const MOST_LINES: usize = 700;
 
-/// Every module starts with the question it answers.
+/// Every module starts with the question it answers; attributes of the whole module may stand before it.
 pub(crate) fn module_docs(files: &[File]) -> Vec<Finding> {
-    let documented = |file: &&File| {
-        file.text
+    let first = |file: &File| {
+        let mut lines = file
+            .text
             .lines()
-            .find(|line| !line.trim().is_empty())
-            .is_some_and(|line| line.starts_with("//!"))
+            .filter(|line| !line.trim().is_empty() && !line.starts_with("#!["));
+        lines.next().is_some_and(|line| line.starts_with("//!"))
     };
-    let undocumented = rust(files).filter(|file| !documented(file));
-    undocumented
+    rust(files)
+        .filter(|file| !first(file))
         .map(|file| {
             Finding::new(
                 &file.path,
