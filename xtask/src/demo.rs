@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::shell::{self, Failure, Result};
 
@@ -9,7 +10,7 @@ use crate::shell::{self, Failure, Result};
 pub(crate) fn main(args: &[String]) -> Result<()> {
     let here =
         std::env::current_dir().map_err(|error| Failure::new(format!("no current folder: {error}")))?;
-    run(&here, args)
+    shell::run(&mut command(&here, args))
 }
 
 /// Twice in one empty folder: the second run meets what the first one left.
@@ -18,7 +19,7 @@ pub(crate) fn twice() -> Result<()> {
     fs::create_dir_all(&folder)
         .map_err(|error| Failure::new(format!("cannot create {}: {error}", folder.display())))?;
     for attempt in ["first", "second"] {
-        run(&folder, &[]).map_err(|failure| {
+        shell::tell(&mut command(&folder, &[])).map_err(|failure| {
             Failure::new(format!(
                 "{attempt} run of the demo: {failure}; its folder is kept: {}",
                 folder.display()
@@ -29,12 +30,12 @@ pub(crate) fn twice() -> Result<()> {
         .map_err(|error| Failure::new(format!("cannot remove {}: {error}", folder.display())))
 }
 
-fn run(folder: &Path, args: &[String]) -> Result<()> {
+fn command(folder: &Path, args: &[String]) -> Command {
     let mut command = shell::cargo(["run", "--quiet", "--package", "larder-cli", "--manifest-path"]);
     command
         .arg(shell::root().join("Cargo.toml"))
         .args(["--", "demo"])
         .args(args)
         .current_dir(folder);
-    shell::run(&mut command)
+    command
 }

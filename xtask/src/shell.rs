@@ -68,6 +68,28 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
+/// Like [`run`], and fails too when the program had nothing to tell: an empty `main` succeeds at everything.
+pub(crate) fn tell(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", line(command));
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| missing(command, &error))?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    print!("{told}");
+    if !output.status.success() {
+        return Err(Failure::new(format!(
+            "`{}` ended with {}",
+            line(command),
+            output.status
+        )));
+    }
+    if told.trim().is_empty() {
+        return Err(Failure::new(format!("`{}` printed nothing", line(command))));
+    }
+    Ok(())
+}
+
 /// Runs quietly and returns what the program wrote to its standard output.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command
@@ -124,6 +146,14 @@ mod tests {
             "{failure}"
         );
         assert_eq!(failure.code(), 1);
+    }
+
+    #[test]
+    fn a_program_with_nothing_to_tell_is_a_failure() {
+        let failure = tell(&mut Command::new("true")).expect_err("it printed nothing");
+        assert!(failure.to_string().contains("printed nothing"), "{failure}");
+        assert!(tell(&mut Command::new("false")).is_err());
+        tell(Command::new("echo").arg("a story")).expect("it printed something");
     }
 
     #[test]
