@@ -19,74 +19,32 @@ pub(super) struct Step {
 }
 
 pub(super) const STEPS: &[Step] = &[
-    Step {
-        name: "fmt",
-        question: "is the code formatted?",
-        run: fmt,
-    },
-    Step {
-        name: "tidy",
-        question: "are the conventions kept?",
-        run: tidy,
-    },
-    Step {
-        name: "test",
-        question: "do all tests pass, with all features?",
-        run: test,
-    },
-    Step {
-        name: "doctest",
-        question: "do the examples in the documentation run?",
-        run: doctest,
-    },
-    Step {
-        name: "clippy",
-        question: "are there warnings?",
-        run: clippy,
-    },
-    Step {
-        name: "doc",
-        question: "does the documentation build without broken links?",
-        run: doc,
-    },
-    Step {
-        name: "benches",
-        question: "do the benches compile?",
-        run: benches,
-    },
-    Step {
-        name: "alone",
-        question: "does each crate, and each feature of the facade, compile by itself?",
-        run: alone,
-    },
-    Step {
-        name: "deny",
-        question: "are licences, bans and sources as deny.toml says?",
-        run: deny,
-    },
-    Step {
-        name: "flights",
-        question: "does the example run on the real data set?",
-        run: flights,
-    },
-    Step {
-        name: "demo",
-        question: "does the demo run, and run again?",
-        run: demo,
-    },
+    step("fmt", "is the code formatted?", fmt),
+    step("tidy", "are the conventions kept?", tidy),
+    step("test", "do all tests pass, with all features?", test),
+    step("doctest", "do the examples in the documentation run?", doctest),
+    step("clippy", "are there warnings?", clippy),
+    step("doc", "does the documentation build without broken links?", doc),
+    step("benches", "do the benches compile?", benches),
+    step(
+        "alone",
+        "does each crate, and each feature of the facade, compile by itself?",
+        alone,
+    ),
+    step("deny", "are licences, bans and sources as deny.toml says?", deny),
+    step("flights", "does the example run on the real data set?", flights),
+    step("demo", "does the demo run, and run again?", demo),
 ];
+
+const fn step(name: &'static str, question: &'static str, run: fn() -> Result<Notes>) -> Step {
+    Step { name, question, run }
+}
 
 fn fmt() -> Result<Notes> {
     component("fmt", "rustfmt")?;
     // The names of the files are enough: the remedy is the same for each.
-    shell::run(&mut shell::cargo([
-        "fmt",
-        "--all",
-        "--",
-        "--check",
-        "--files-with-diff",
-    ]))
-    .map_err(|_| Failure::new("not formatted: run cargo fmt --all"))?;
+    shell::run(&mut cargo("fmt --all -- --check --files-with-diff"))
+        .map_err(|_| Failure::new("not formatted: run cargo fmt --all"))?;
     Ok(Notes::new())
 }
 
@@ -95,63 +53,35 @@ fn tidy() -> Result<Notes> {
 }
 
 fn test() -> Result<Notes> {
-    if shell::answers(&mut shell::cargo(["nextest", "--version"])) {
-        return done(&mut shell::cargo([
-            "nextest",
-            "run",
-            "--workspace",
-            "--all-features",
-            "--no-fail-fast",
-        ]));
+    if shell::answers(&mut cargo("nextest --version")) {
+        return done(&mut cargo(
+            "nextest run --workspace --all-features --no-fail-fast",
+        ));
     }
     println!("cargo-nextest is not installed: using cargo test");
-    done(&mut shell::cargo([
-        "test",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--examples",
-    ]))
+    done(&mut cargo(
+        "test --workspace --all-features --no-fail-fast --lib --bins --tests --examples",
+    ))
 }
 
 fn doctest() -> Result<Notes> {
-    done(&mut shell::cargo([
-        "test",
-        "--doc",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-    ]))
+    done(&mut cargo("test --doc --workspace --all-features --no-fail-fast"))
 }
 
 fn clippy() -> Result<Notes> {
     component("clippy", "clippy")?;
-    done(&mut shell::cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    done(&mut cargo(
+        "clippy --workspace --all-targets --all-features -- -D warnings",
+    ))
 }
 
 fn doc() -> Result<Notes> {
-    let mut command = shell::cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+    let mut command = cargo("doc --workspace --no-deps --all-features");
     done(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn benches() -> Result<Notes> {
-    done(&mut shell::cargo([
-        "check",
-        "--benches",
-        "--package",
-        "larder-benches",
-    ]))
+    done(&mut cargo("check --benches --package larder-benches"))
 }
 
 /// Features are united over a workspace, so that a crate may live on what another one turned on.
@@ -162,7 +92,7 @@ fn alone() -> Result<Notes> {
     let members = model::members(&model::metadata()?)?;
     let mut failed = Vec::new();
     for selection in selections(&members) {
-        let mut command = shell::cargo(["clippy", "--quiet"]);
+        let mut command = cargo("clippy --quiet");
         if shell::run(command.args(&selection).args(["--", "-D", "warnings"])).is_err() {
             failed.push(selection.join(" "));
         }
@@ -198,15 +128,8 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 fn deny() -> Result<Notes> {
-    if shell::answers(&mut shell::cargo(["deny", "--version"])) {
-        shell::run(&mut shell::cargo([
-            "deny",
-            "--all-features",
-            "check",
-            "licenses",
-            "bans",
-            "sources",
-        ]))?;
+    if shell::answers(&mut cargo("deny --version")) {
+        shell::run(&mut cargo("deny --all-features check licenses bans sources"))?;
         return Ok(vec![
             "NOT CHECKED: advisories, which need a download of the database: cargo deny check advisories"
                 .to_owned(),
@@ -223,12 +146,16 @@ fn deny() -> Result<Notes> {
 
 fn flights() -> Result<Notes> {
     let file: PathBuf = data::fetch()?;
-    let mut command = shell::cargo(["run", "--package", "larder-example-flights"]);
+    let mut command = cargo("run --package larder-example-flights");
     shell::tell(command.env("LARDER_FLIGHTS_DATA", file)).map(|()| Notes::new())
 }
 
 fn demo() -> Result<Notes> {
     demo::twice().map(|()| Notes::new())
+}
+
+fn cargo(line: &str) -> Command {
+    shell::cargo(line.split_whitespace())
 }
 
 fn done(command: &mut Command) -> Result<Notes> {
@@ -237,7 +164,7 @@ fn done(command: &mut Command) -> Result<Notes> {
 
 /// A minimal toolchain lacks formatter and linter; rustup brings them where it is the installer.
 fn component(subcommand: &str, component: &str) -> Result<()> {
-    let present = || shell::answers(&mut shell::cargo([subcommand, "--version"]));
+    let present = || shell::answers(&mut cargo(&format!("{subcommand} --version")));
     if !present() {
         let _ = shell::run(Command::new("rustup").args(["component", "add", component]));
     }
