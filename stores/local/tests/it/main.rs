@@ -1,0 +1,9 @@
+//! Does the local store keep its promises: under kill -9, races, several processes, damage and restarts?
+
+mod common;
+mod crash;
+mod damage;
+mod folder;
+mod processes;
+mod races;
+mod rows;
