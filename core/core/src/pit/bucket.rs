@@ -18,13 +18,25 @@ pub(super) struct Slot {
 const EMPTY: u64 = u64::MAX;
 
 /// No real row is below this one, and nothing but its position tells it from the smallest real row.
-const NOTHING: Slot = Slot { event: i64::MIN, created: i64::MIN, position: EMPTY, ties: 0, has_created: 0 };
+const NOTHING: Slot = Slot {
+    event: i64::MIN,
+    created: i64::MIN,
+    position: EMPTY,
+    ties: 0,
+    has_created: 0,
+};
 
 impl Slot {
     #[inline(always)]
     pub(super) fn new(event: i64, created: Option<i64>, position: u64) -> Self {
         let has_created = u32::from(created.is_some());
-        Self { event, created: created.unwrap_or(i64::MIN), position, ties: 0, has_created }
+        Self {
+            event,
+            created: created.unwrap_or(i64::MIN),
+            position,
+            ties: 0,
+            has_created,
+        }
     }
 
     pub(super) fn created(&self) -> Option<i64> {
@@ -50,7 +62,10 @@ pub(super) struct Buckets {
 
 impl Buckets {
     pub(super) fn new(positions: usize, tie_break: bool) -> Self {
-        Self { slots: vec![NOTHING; positions], ties: tie_break.then(|| TieBytes::new(positions)) }
+        Self {
+            slots: vec![NOTHING; positions],
+            ties: tie_break.then(|| TieBytes::new(positions)),
+        }
     }
 
     #[inline(always)]
@@ -70,7 +85,11 @@ impl Buckets {
             return;
         }
         if row.event == slot.event && !slot.is_empty() {
-            let by_tie = || self.ties.as_ref().map_or(Ordering::Equal, |ties| tie.cmp(ties.get(at)));
+            let by_tie = || {
+                self.ties
+                    .as_ref()
+                    .map_or(Ordering::Equal, |ties| tie.cmp(ties.get(at)))
+            };
             match row.rank().cmp(&slot.rank()).then_with(by_tie) {
                 Ordering::Less => return,
                 Ordering::Equal => {
@@ -89,7 +108,12 @@ impl Buckets {
 
     /// Takes over every row that is better than what is here.
     pub(super) fn merge(&mut self, other: &Self) {
-        for (at, slot) in other.slots.iter().enumerate().filter(|(_, slot)| !slot.is_empty()) {
+        for (at, slot) in other
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| !slot.is_empty())
+        {
             self.offer(at, *slot, other.tie(at));
         }
     }
@@ -128,7 +152,11 @@ struct Place {
 
 impl TieBytes {
     fn new(positions: usize) -> Self {
-        Self { places: vec![Place::default(); positions], arena: Vec::new(), wasted: 0 }
+        Self {
+            places: vec![Place::default(); positions],
+            arena: Vec::new(),
+            wasted: 0,
+        }
     }
 
     fn get(&self, at: usize) -> &[u8] {
@@ -145,7 +173,11 @@ impl TieBytes {
         }
         self.wasted += place.room as usize;
         // A row of the row format is far below 4 GiB: Arrow's own offsets bound a value, and so a batch.
-        *place = Place { start: self.arena.len(), len: bytes.len() as u32, room: bytes.len() as u32 };
+        *place = Place {
+            start: self.arena.len(),
+            len: bytes.len() as u32,
+            room: bytes.len() as u32,
+        };
         self.arena.extend_from_slice(bytes);
         if self.wasted > 1 << 20 && self.wasted > self.arena.len() / 2 {
             self.compact();
@@ -157,7 +189,11 @@ impl TieBytes {
         for place in &mut self.places {
             let start = arena.len();
             arena.extend_from_slice(&self.arena[place.start..place.start + place.len as usize]);
-            *place = Place { start, len: place.len, room: place.len };
+            *place = Place {
+                start,
+                len: place.len,
+                room: place.len,
+            };
         }
         self.arena = arena;
         self.wasted = 0;

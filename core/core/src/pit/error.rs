@@ -56,20 +56,34 @@ impl fmt::Display for PitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyType { column, found } => {
-                write!(f, "key column {column} has type {found}, which cannot be joined on; cast it to a key type")
+                write!(
+                    f,
+                    "key column {column} has type {found}, which cannot be joined on; cast it to a key type"
+                )
             }
             Self::KeyMismatch { column, found } => {
-                write!(f, "key column {column} of the source has type {found}, not the spine's; cast it first")
+                write!(
+                    f,
+                    "key column {column} of the source has type {found}, not the spine's; cast it first"
+                )
             }
             Self::KeyCount { expected, found } => {
                 write!(f, "the source has {found} key columns, the spine has {expected}")
             }
-            Self::Length { what, expected, found } => {
+            Self::Length {
+                what,
+                expected,
+                found,
+            } => {
                 write!(f, "{what} has {found} rows where the batch has {expected}")
             }
-            Self::TooManyRows(rows) => write!(f, "a spine of {rows} rows is too large for one index; split it"),
+            Self::TooManyRows(rows) => {
+                write!(f, "a spine of {rows} rows is too large for one index; split it")
+            }
             Self::Negative(what) => write!(f, "{what} is negative; give a duration of zero or more"),
-            Self::TieBreak { expected: true } => f.write_str("the rule has tie-break columns but the batch has none"),
+            Self::TieBreak { expected: true } => {
+                f.write_str("the rule has tie-break columns but the batch has none")
+            }
             Self::TieBreak { expected: false } => {
                 f.write_str("the batch has tie-break columns but the rule has none")
             }

@@ -3,8 +3,8 @@
 use super::PitError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    BinaryType, BinaryViewType, ByteArrayType, ByteViewType, Date32Type, Decimal128Type, Int32Type, Int64Type,
-    LargeBinaryType, LargeUtf8Type, StringViewType, TimestampMicrosecondType, Utf8Type,
+    BinaryType, BinaryViewType, ByteArrayType, ByteViewType, Date32Type, Decimal128Type, Int32Type,
+    Int64Type, LargeBinaryType, LargeUtf8Type, StringViewType, TimestampMicrosecondType, Utf8Type,
 };
 use arrow_array::{Array, ArrayRef, GenericByteArray, GenericByteViewArray};
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer};
@@ -64,8 +64,10 @@ impl KeyShape {
             .iter()
             .enumerate()
             .map(|(column, array)| {
-                Part::of(array.data_type())
-                    .ok_or_else(|| PitError::KeyType { column, found: array.data_type().clone() })
+                Part::of(array.data_type()).ok_or_else(|| PitError::KeyType {
+                    column,
+                    found: array.data_type().clone(),
+                })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { parts })
@@ -74,14 +76,24 @@ impl KeyShape {
     /// Refuses columns that cannot be compared with this shape.
     pub(super) fn check(&self, keys: &[ArrayRef], rows: usize) -> Result<(), PitError> {
         if keys.len() != self.parts.len() {
-            return Err(PitError::KeyCount { expected: self.parts.len(), found: keys.len() });
+            return Err(PitError::KeyCount {
+                expected: self.parts.len(),
+                found: keys.len(),
+            });
         }
         for (column, (array, part)) in keys.iter().zip(&self.parts).enumerate() {
             if Part::of(array.data_type()) != Some(*part) {
-                return Err(PitError::KeyMismatch { column, found: array.data_type().clone() });
+                return Err(PitError::KeyMismatch {
+                    column,
+                    found: array.data_type().clone(),
+                });
             }
             if array.len() != rows {
-                return Err(PitError::Length { what: "a key column", expected: rows, found: array.len() });
+                return Err(PitError::Length {
+                    what: "a key column",
+                    expected: rows,
+                    found: array.len(),
+                });
             }
         }
         Ok(())
@@ -128,7 +140,9 @@ impl KeyShape {
 
 /// The rows in which every key column has a value; `None` when all have.
 pub(super) fn key_nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    keys.iter().fold(None, |nulls, array| NullBuffer::union(nulls.as_ref(), array.nulls()))
+    keys.iter().fold(None, |nulls, array| {
+        NullBuffer::union(nulls.as_ref(), array.nulls())
+    })
 }
 
 impl Part {
@@ -172,7 +186,11 @@ impl Packed {
         for (column, (array, part)) in keys.iter().zip(parts).enumerate() {
             if part.width().is_none() {
                 each_bytes(array, |row, bytes| {
-                    let prefix = if Some(column) == last { 0 } else { varint(bytes.len()).1 };
+                    let prefix = if Some(column) == last {
+                        0
+                    } else {
+                        varint(bytes.len()).1
+                    };
                     self.offsets[row + 1] += prefix + bytes.len();
                 });
             }
@@ -197,7 +215,10 @@ impl Packed {
                 Part::Date => self.put_all(array.as_primitive::<Date32Type>().values(), i32::to_le_bytes),
                 Part::Int64 => self.put_all(array.as_primitive::<Int64Type>().values(), i64::to_le_bytes),
                 Part::Timestamp => {
-                    self.put_all(array.as_primitive::<TimestampMicrosecondType>().values(), i64::to_le_bytes);
+                    self.put_all(
+                        array.as_primitive::<TimestampMicrosecondType>().values(),
+                        i64::to_le_bytes,
+                    );
                 }
                 Part::Decimal(_) => {
                     self.put_all(array.as_primitive::<Decimal128Type>().values(), i128::to_le_bytes);

@@ -83,7 +83,11 @@ impl<'a> Times<'a> {
     }
 
     fn check(&self, what: &'static str, rows: usize) -> Result<(), PitError> {
-        let length = |found| PitError::Length { what, expected: rows, found };
+        let length = |found| PitError::Length {
+            what,
+            expected: rows,
+            found,
+        };
         if self.values.len() != rows {
             return Err(length(self.values.len()));
         }
@@ -96,14 +100,23 @@ impl<'a> Times<'a> {
 
 impl<'a> From<&'a PrimitiveArray<TimestampMicrosecondType>> for Times<'a> {
     fn from(array: &'a PrimitiveArray<TimestampMicrosecondType>) -> Self {
-        Self { values: array.values(), nulls: array.nulls() }
+        Self {
+            values: array.values(),
+            nulls: array.nulls(),
+        }
     }
 }
 
 impl<'a> SourceBatch<'a> {
     /// A batch without created time and tie-break columns.
     pub fn new(keys: &'a [ArrayRef], event: Times<'a>, positions: Positions<'a>) -> Self {
-        Self { keys, event, created: None, tie_break: None, positions }
+        Self {
+            keys,
+            event,
+            created: None,
+            tie_break: None,
+            positions,
+        }
     }
 
     /// Sets the created time.
@@ -132,16 +145,24 @@ impl<'a> SourceBatch<'a> {
             created.check("the created time", rows)?;
         }
         if self.tie_break.is_some() != rule.tie_break {
-            return Err(PitError::TieBreak { expected: rule.tie_break });
+            return Err(PitError::TieBreak {
+                expected: rule.tie_break,
+            });
         }
         if let Some(found) = self.tie_break.map(Rows::num_rows).filter(|found| *found != rows) {
-            return Err(PitError::Length { what: "the tie-break rows", expected: rows, found });
+            return Err(PitError::Length {
+                what: "the tie-break rows",
+                expected: rows,
+                found,
+            });
         }
         match self.positions {
             Positions::From(first) => first.checked_add(rows as u64).map(drop).ok_or(PitError::Position),
-            Positions::Each(positions) if positions.len() != rows => {
-                Err(PitError::Length { what: "the positions", expected: rows, found: positions.len() })
-            }
+            Positions::Each(positions) if positions.len() != rows => Err(PitError::Length {
+                what: "the positions",
+                expected: rows,
+                found: positions.len(),
+            }),
             Positions::Each(positions) if positions.contains(&u64::MAX) => Err(PitError::Position),
             Positions::Each(_) => Ok(()),
         }
@@ -150,7 +171,10 @@ impl<'a> SourceBatch<'a> {
     #[inline(always)]
     fn slot(&self, row: usize) -> Slot {
         let created = self.created.and_then(|created| {
-            created.nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| created.values[row])
+            created
+                .nulls
+                .is_none_or(|nulls| nulls.is_valid(row))
+                .then(|| created.values[row])
         });
         let position = match self.positions {
             Positions::From(first) => first + row as u64,
@@ -168,11 +192,21 @@ impl ViewJoin {
         let window = if rule.within_bounds {
             rule.bounds(&index)
         } else {
-            rule.last_known(&index).map(|max| EventBounds { min: i64::MIN, max })
+            rule.last_known(&index)
+                .map(|max| EventBounds { min: i64::MIN, max })
         };
         let block = Box::new(Block::new());
         let (scanned, packed) = (Scanned::default(), Packed::default());
-        Ok(Self { index, rule, window, main, early: None, scanned, packed, block })
+        Ok(Self {
+            index,
+            rule,
+            window,
+            main,
+            early: None,
+            scanned,
+            packed,
+            block,
+        })
     }
 
     /// An empty accumulator of the same index and rule.
@@ -217,8 +251,11 @@ impl ViewJoin {
         };
         let mut packed = std::mem::take(&mut self.packed);
         let keys = self.index.shape().read(batch.keys, &mut packed);
-        let rows = u32::try_from(batch.rows())
-            .map_err(|_| PitError::Length { what: "a batch", expected: u32::MAX as usize, found: batch.rows() })?;
+        let rows = u32::try_from(batch.rows()).map_err(|_| PitError::Length {
+            what: "a batch",
+            expected: u32::MAX as usize,
+            found: batch.rows(),
+        })?;
         for start in (0..rows).step_by(BLOCK) {
             let end = rows.min(start.saturating_add(BLOCK as u32));
             self.block(batch, &keys, valid.as_ref(), window, start..end);
@@ -237,7 +274,9 @@ impl ViewJoin {
     ) {
         let block = &mut *self.block;
         let n = block.select(rows, batch.event.values, valid, bounds);
-        let n = self.index.find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
+        let n = self
+            .index
+            .find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
         match batch.created.filter(|_| self.rule.knowledge == Knowledge::AsOf) {
             None => {
                 let n = block.place(n, &self.index, &self.rule, batch.event.values);
@@ -275,7 +314,13 @@ impl ViewJoin {
 
     /// Answers every spine row.
     pub fn resolve(self) -> Winners {
-        resolve(&self.index, &self.rule, &self.main, self.early.as_ref(), self.scanned)
+        resolve(
+            &self.index,
+            &self.rule,
+            &self.main,
+            self.early.as_ref(),
+            self.scanned,
+        )
     }
 
     /// Heap bytes that this accumulator holds, without the shared index.
@@ -374,7 +419,13 @@ impl Block {
                 && rule.trusts(written)
                 && created.nulls.is_none_or(|nulls| nulls.is_valid(row as usize))
             {
-                at = index.first_knowing(Range { start: first, len: end - first }, written);
+                at = index.first_knowing(
+                    Range {
+                        start: first,
+                        len: end - first,
+                    },
+                    written,
+                );
             }
             self.early_rows[early] = row;
             self.early_at[early] = first;

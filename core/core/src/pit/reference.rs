@@ -85,14 +85,22 @@ fn answer(entity: &Entity, source: &[Fact], terms: Terms, as_of: bool) -> Answer
     let time = i128::from(entity.time);
     let mut best: Option<usize> = None;
     for (at, fact) in source.iter().enumerate() {
-        let Some(event) = fact.event.map(i128::from) else { continue };
+        let Some(event) = fact.event.map(i128::from) else {
+            continue;
+        };
         let known = event + i128::from(terms.available_after) <= time
             && (!as_of || trusted(fact, terms).is_none_or(|created| created <= time));
         if fact.key != entity.key || !known {
             continue;
         }
         // `None` is below `Some`, and a later row beats an equal one.
-        let rank = |fact: &Fact| (fact.event, fact.created, if terms.tie_break { fact.tie } else { None });
+        let rank = |fact: &Fact| {
+            (
+                fact.event,
+                fact.created,
+                if terms.tie_break { fact.tie } else { None },
+            )
+        };
         if best.is_none_or(|best| rank(fact) >= rank(&source[best])) {
             best = Some(at);
         }
@@ -111,5 +119,7 @@ fn answer(entity: &Entity, source: &[Fact], terms: Terms, as_of: bool) -> Answer
 
 /// The created time where it exists and means something.
 fn trusted(fact: &Fact, terms: Terms) -> Option<i128> {
-    fact.created.filter(|created| terms.trusted_from.is_none_or(|from| *created >= from)).map(i128::from)
+    fact.created
+        .filter(|created| terms.trusted_from.is_none_or(|from| *created >= from))
+        .map(i128::from)
 }

@@ -130,8 +130,9 @@ impl Winners {
 
     /// The source rows to fetch, for a second, sparse read.
     pub fn distinct(&self) -> Distinct {
-        let mut pairs: Vec<(u64, u32)> =
-            (0..self.len()).filter_map(|row| Some((self.position(row)?, row as u32))).collect();
+        let mut pairs: Vec<(u64, u32)> = (0..self.len())
+            .filter_map(|row| Some((self.position(row)?, row as u32)))
+            .collect();
         pairs.sort_unstable();
         let mut positions = Vec::new();
         let mut index = vec![0_u32; self.len()];
@@ -178,8 +179,10 @@ pub(super) fn resolve(
     let mut outcomes = vec![Outcome::NullKey; rows];
     let mut positions = vec![0; rows];
     let mut events = vec![0; rows];
-    let mut created =
-        scanned.has_created.then(|| Created { values: vec![0; rows], has: vec![false; rows] });
+    let mut created = scanned.has_created.then(|| Created {
+        values: vec![0; rows],
+        has: vec![false; rows],
+    });
 
     for group in 0..index.groups() {
         let mut best: Option<usize> = None;
@@ -207,7 +210,8 @@ pub(super) fn resolve(
                 if let (Some(created), Some(written)) = (&mut created, slot.created()) {
                     created.values[row] = written;
                     created.has[row] = true;
-                    let late = rule.knowledge == Knowledge::TieBreak && written > time && rule.trusts(written);
+                    let late =
+                        rule.knowledge == Knowledge::TieBreak && written > time && rule.trusts(written);
                     counts.known_later += u64::from(late);
                 }
                 counts.full_ties += u64::from(slot.ties != 0);
@@ -230,7 +234,13 @@ pub(super) fn resolve(
             }
         }
     }
-    Winners { outcomes, positions, events, created, counts }
+    Winners {
+        outcomes,
+        positions,
+        events,
+        created,
+        counts,
+    }
 }
 
 /// The better of the best bucket so far and the next.

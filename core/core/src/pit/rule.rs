@@ -93,7 +93,10 @@ impl ViewRule {
     pub fn bounds(&self, spine: &SpineIndex) -> Option<EventBounds> {
         let (first, _) = spine.time_bounds()?;
         let max = self.last_known(spine)?;
-        let min = self.ttl.and_then(|ttl| first.checked_sub(ttl)).unwrap_or(i64::MIN);
+        let min = self
+            .ttl
+            .and_then(|ttl| first.checked_sub(ttl))
+            .unwrap_or(i64::MIN);
         (min <= max).then_some(EventBounds { min, max })
     }
 
@@ -121,6 +124,8 @@ impl ViewRule {
     /// Whether a winner with this event time is still valid at `time`.
     pub(super) fn is_fresh(&self, event: i64, time: i64) -> bool {
         // A lower bound that does not fit is below every event time.
-        self.ttl.and_then(|ttl| time.checked_sub(ttl)).is_none_or(|oldest| event >= oldest)
+        self.ttl
+            .and_then(|ttl| time.checked_sub(ttl))
+            .is_none_or(|oldest| event >= oldest)
     }
 }

@@ -34,7 +34,11 @@ impl SpineIndex {
             return Err(PitError::TooManyRows(rows));
         }
         if let Some(array) = keys.iter().find(|array| array.len() != rows) {
-            return Err(PitError::Length { what: "a key column", expected: rows, found: array.len() });
+            return Err(PitError::Length {
+                what: "a key column",
+                expected: rows,
+                found: array.len(),
+            });
         }
         let shape = KeyShape::of(keys)?;
         let mut packed = Packed::default();
@@ -67,7 +71,15 @@ impl SpineIndex {
         let times: Vec<i64> = sorted.iter().map(|(time, _)| *time).collect();
         let order = sorted.iter().map(|(_, row)| *row).collect();
         let time_bounds = times.iter().min().copied().zip(times.iter().max().copied());
-        Ok(Self { shape, table, offsets, times, order, rows, time_bounds })
+        Ok(Self {
+            shape,
+            table,
+            offsets,
+            times,
+            order,
+            rows,
+            time_bounds,
+        })
     }
 
     /// The number of rows, those with null keys included.

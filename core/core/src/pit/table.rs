@@ -45,7 +45,10 @@ impl KeyTable {
         let table = match kind {
             KeyKind::Unit => {
                 all(&mut |_| 0);
-                Self::Unit(Range { start: 0, len: u32::from(rows > 0) })
+                Self::Unit(Range {
+                    start: 0,
+                    len: u32::from(rows > 0),
+                })
             }
             KeyKind::Int => {
                 let mut bounds = None;
@@ -90,7 +93,10 @@ impl KeyTable {
         let place = |range: &mut Range| {
             if range.len != 0 {
                 let group = range.start as usize;
-                *range = Range { start: offsets[group], len: offsets[group + 1] - offsets[group] };
+                *range = Range {
+                    start: offsets[group],
+                    len: offsets[group + 1] - offsets[group],
+                };
             }
         };
         match self {
@@ -109,9 +115,9 @@ impl KeyTable {
             (Self::Int(table), KeyBatch::Int64(keys)) => retain(rows, ranges, |row| table.find(keys[row])),
             (Self::Dense(table), keys) => retain(rows, ranges, |row| table.find(int_at(keys, row))),
             (Self::Int(table), keys) => retain(rows, ranges, |row| table.find(int_at(keys, row))),
-            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => {
-                retain(rows, ranges, |row| table.find(&bytes[ends[row] as usize..ends[row + 1] as usize]))
-            }
+            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => retain(rows, ranges, |row| {
+                table.find(&bytes[ends[row] as usize..ends[row + 1] as usize])
+            }),
             (Self::Bytes(table), KeyBatch::Packed(packed)) => {
                 retain(rows, ranges, |row| table.find(Packed::row(packed, row)))
             }
@@ -172,13 +178,20 @@ pub(super) struct DenseTable {
 
 impl DenseTable {
     fn new(min: i64, max: i64) -> Self {
-        Self { min, ranges: vec![Range::default(); max.abs_diff(min) as usize + 1], used: 0 }
+        Self {
+            min,
+            ranges: vec![Range::default(); max.abs_diff(min) as usize + 1],
+            used: 0,
+        }
     }
 
     fn group(&mut self, key: i64) -> u32 {
         let range = &mut self.ranges[key.wrapping_sub(self.min) as usize];
         if range.len == 0 {
-            *range = Range { start: self.used as u32, len: 1 };
+            *range = Range {
+                start: self.used as u32,
+                len: 1,
+            };
             self.used += 1;
         }
         range.start
@@ -212,7 +225,12 @@ const FIRST_CAPACITY: usize = 64;
 impl IntTable {
     fn new() -> Self {
         let entries = vec![IntEntry::default(); FIRST_CAPACITY];
-        Self { entries, mask: FIRST_CAPACITY - 1, seeds: Seeds::random(), used: 0 }
+        Self {
+            entries,
+            mask: FIRST_CAPACITY - 1,
+            seeds: Seeds::random(),
+            used: 0,
+        }
     }
 
     fn group(&mut self, key: i64) -> u32 {
@@ -221,7 +239,10 @@ impl IntTable {
             return self.entries[at].range.start;
         }
         let group = self.used as u32;
-        self.entries[at] = IntEntry { key, range: Range { start: group, len: 1 } };
+        self.entries[at] = IntEntry {
+            key,
+            range: Range { start: group, len: 1 },
+        };
         self.used += 1;
         if self.used * 2 > self.entries.len() {
             let entries = vec![IntEntry::default(); self.entries.len() * 2];
@@ -310,8 +331,11 @@ impl BytesTable {
             self.arena.extend_from_slice(key);
         }
         let group = self.used as u32;
-        self.entries[at] =
-            BytesEntry { hash: (hash >> 32) as u32, range: Range { start: group, len: 1 }, digest };
+        self.entries[at] = BytesEntry {
+            hash: (hash >> 32) as u32,
+            range: Range { start: group, len: 1 },
+            digest,
+        };
         self.used += 1;
         if self.used * 2 > self.entries.len() {
             self.grow();
@@ -392,11 +416,24 @@ impl Digest {
     fn of(key: &[u8]) -> Self {
         let len = key.len() as u32;
         let (head, tail) = if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-            (u64::from_le_bytes(*first), if key.len() > INLINE { 0 } else { u64::from_le_bytes(*last) })
+            (
+                u64::from_le_bytes(*first),
+                if key.len() > INLINE {
+                    0
+                } else {
+                    u64::from_le_bytes(*last)
+                },
+            )
         } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-            (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
+            (
+                u64::from(u32::from_le_bytes(*first)),
+                u64::from(u32::from_le_bytes(*last)),
+            )
         } else if let (Some(first), Some(last)) = (key.first(), key.last()) {
-            (u64::from(*first) | u64::from(key[key.len() / 2]) << 8, u64::from(*last))
+            (
+                u64::from(*first) | u64::from(key[key.len() / 2]) << 8,
+                u64::from(*last),
+            )
         } else {
             (0, 0)
         };
@@ -421,7 +458,10 @@ impl Seeds {
 
     #[inline(always)]
     fn short(&self, digest: Digest) -> u64 {
-        fold(fold(digest.head ^ self.0, digest.tail ^ self.1) ^ u64::from(digest.len), self.2)
+        fold(
+            fold(digest.head ^ self.0, digest.tail ^ self.1) ^ u64::from(digest.len),
+            self.2,
+        )
     }
 }
 

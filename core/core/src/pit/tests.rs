@@ -3,8 +3,9 @@
 use super::reference::{Answer, Entity, Expected, Fact, Terms, join};
 use super::*;
 use arrow_array::{
-    ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array,
-    Int64Array, LargeBinaryArray, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    Int32Array, Int64Array, LargeBinaryArray, LargeStringArray, StringArray, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::NullBuffer;
 use arrow_row::{RowConverter, SortField};
@@ -40,15 +41,25 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// Distinct for distinct numbers, on both sides of the length that fits into a table entry, with equal heads.
-const STRINGS: [&str; 7] =
-    ["", "a", "ab", "abcdefgh", "abcdefghijklmnop", "abcdefghijklmnopq", "abcdefghijklmnopqrstuvwxyz"];
+const STRINGS: [&str; 7] = [
+    "",
+    "a",
+    "ab",
+    "abcdefgh",
+    "abcdefghijklmnop",
+    "abcdefghijklmnopq",
+    "abcdefghijklmnopqrstuvwxyz",
+];
 const INTS: [i64; 7] = [0, i64::MIN, i64::MAX, -1, 1, 1 << 40, -(1 << 50)];
 const SMALL: [i32; 7] = [0, i32::MIN, i32::MAX, -1, 1, 77, -1000];
 
 impl Column {
     fn array(self, cells: &[Option<u8>], layout: u8) -> ArrayRef {
         fn map<T, C: FromIterator<Option<T>>>(cells: &[Option<u8>], value: impl Fn(usize) -> T) -> C {
-            cells.iter().map(|cell| cell.map(|cell| value(usize::from(cell)))).collect()
+            cells
+                .iter()
+                .map(|cell| cell.map(|cell| value(usize::from(cell))))
+                .collect()
         }
         match self {
             Self::Bool => Arc::new(map::<_, BooleanArray>(cells, |v| v % 2 == 1)),
@@ -56,7 +67,9 @@ impl Column {
             Self::Int64 => Arc::new(map::<_, Int64Array>(cells, |v| INTS[v])),
             Self::Int64Dense => Arc::new(map::<_, Int64Array>(cells, |v| v as i64 - 3)),
             Self::Date => Arc::new(map::<_, Date32Array>(cells, |v| SMALL[v])),
-            Self::Timestamp if layout == 0 => Arc::new(map::<_, TimestampMicrosecondArray>(cells, |v| INTS[v])),
+            Self::Timestamp if layout == 0 => {
+                Arc::new(map::<_, TimestampMicrosecondArray>(cells, |v| INTS[v]))
+            }
             Self::Timestamp => {
                 Arc::new(map::<_, TimestampMicrosecondArray>(cells, |v| INTS[v]).with_timezone_utc())
             }
@@ -85,7 +98,11 @@ impl Column {
 
 fn key_arrays(columns: &[Column], keys: &[&[Option<u8>]], layout: u8) -> Vec<ArrayRef> {
     let cells = |column| keys.iter().map(|key| key[column]).collect::<Vec<_>>();
-    columns.iter().enumerate().map(|(at, column)| column.array(&cells(at), layout)).collect()
+    columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| column.array(&cells(at), layout))
+        .collect()
 }
 
 /// A generated join: tables, rule, and how the source is cut up for the scan.
@@ -119,7 +136,10 @@ fn key(columns: Vec<Column>) -> impl Strategy<Value = Vec<Option<u8>>> {
 }
 
 fn wide_key(columns: Vec<Column>) -> impl Strategy<Value = Vec<Option<u8>>> {
-    columns.into_iter().map(|column| prop::option::weighted(0.98, 0..column.values())).collect::<Vec<_>>()
+    columns
+        .into_iter()
+        .map(|column| prop::option::weighted(0.98, 0..column.values()))
+        .collect::<Vec<_>>()
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
@@ -151,7 +171,12 @@ fn case(spine: usize, source: usize) -> impl Strategy<Value = Case> {
             prop::option::weighted(0.7, time()),
             prop::option::weighted(0.8, 0..3_u8),
         )
-            .prop_map(|(key, event, created, tie)| Fact { key, event, created, tie });
+            .prop_map(|(key, event, created, tie)| Fact {
+                key,
+                event,
+                created,
+                tie,
+            });
         (
             Just(columns.clone()),
             (0..2_u8, 0..3_u8),
@@ -182,7 +207,11 @@ impl Case {
         ViewRule::new()
             .with_available_after(self.terms.available_after)
             .with_ttl(self.terms.ttl)
-            .with_knowledge(if self.terms.as_of { Knowledge::AsOf } else { Knowledge::TieBreak })
+            .with_knowledge(if self.terms.as_of {
+                Knowledge::AsOf
+            } else {
+                Knowledge::TieBreak
+            })
             .with_trusted_from(self.terms.trusted_from)
             .with_tie_break(self.terms.tie_break)
     }
@@ -194,7 +223,10 @@ impl Case {
         let keys = key_arrays(&self.columns, &keys, self.layouts.1);
         let event: TimestampMicrosecondArray = facts.iter().map(|fact| fact.event).collect();
         let created: TimestampMicrosecondArray = facts.iter().map(|fact| fact.created).collect();
-        let ties: StringArray = facts.iter().map(|fact| fact.tie.map(|tie| "x".repeat(tie.into()))).collect();
+        let ties: StringArray = facts
+            .iter()
+            .map(|fact| fact.tie.map(|tie| "x".repeat(tie.into())))
+            .collect();
         let converter = RowConverter::new(vec![SortField::new(DataType::Utf8)]).unwrap();
         let ties = converter.convert_columns(&[Arc::new(ties)]).unwrap();
         let positions: Vec<u64> = places.iter().map(|at| *at as u64).collect();
@@ -204,7 +236,10 @@ impl Case {
             _ => Positions::Each(&positions),
         };
         // A source without any created time may as well have no such column.
-        let created = facts.iter().any(|fact| fact.created.is_some()).then(|| Times::from(&created));
+        let created = facts
+            .iter()
+            .any(|fact| fact.created.is_some())
+            .then(|| Times::from(&created));
         let batch = SourceBatch::new(&keys, Times::from(&event), positions)
             .with_created(created)
             .with_tie_break(self.terms.tie_break.then_some(&ties));
@@ -229,12 +264,16 @@ impl Case {
 }
 
 fn observed(winners: &Winners) -> Expected {
-    let answers = winners.outcomes().iter().enumerate().map(|(row, outcome)| match outcome {
-        Outcome::Matched => Answer::Winner(winners.position(row).unwrap() as usize),
-        Outcome::Expired => Answer::Expired,
-        Outcome::Unmatched => Answer::Unmatched,
-        Outcome::NullKey => Answer::NullKey,
-    });
+    let answers = winners
+        .outcomes()
+        .iter()
+        .enumerate()
+        .map(|(row, outcome)| match outcome {
+            Outcome::Matched => Answer::Winner(winners.position(row).unwrap() as usize),
+            Outcome::Expired => Answer::Expired,
+            Outcome::Unmatched => Answer::Unmatched,
+            Outcome::NullKey => Answer::NullKey,
+        });
     let counts = winners.counts();
     Expected {
         answers: answers.collect(),
@@ -276,27 +315,50 @@ fn check(case: &Case) {
     for batch in &batches {
         // A caller may leave out what lies outside the bounds, or not.
         let inside = |at: &usize| {
-            case.source[*at].event.zip(bounds).is_none_or(|(e, b)| e >= b.min && e <= b.max) || at % 2 == 0
+            case.source[*at]
+                .event
+                .zip(bounds)
+                .is_none_or(|(e, b)| e >= b.min && e <= b.max)
+                || at % 2 == 0
         };
-        case.probe(&mut bounded, &batch.iter().copied().filter(inside).collect::<Vec<_>>());
+        case.probe(
+            &mut bounded,
+            &batch.iter().copied().filter(inside).collect::<Vec<_>>(),
+        );
     }
     let bounded = observed(&bounded.resolve());
-    let unexpired = |answer: &Answer| if *answer == Answer::Expired { Answer::Unmatched } else { *answer };
+    let unexpired = |answer: &Answer| {
+        if *answer == Answer::Expired {
+            Answer::Unmatched
+        } else {
+            *answer
+        }
+    };
     assert_eq!(
         bounded.answers.iter().map(unexpired).collect::<Vec<_>>(),
         expected.answers.iter().map(unexpired).collect::<Vec<_>>()
     );
     assert_eq!(bounded.known_later, expected.known_later);
-    assert_eq!((bounded.full_ties, bounded.tied_rows), (expected.full_ties, expected.tied_rows));
+    assert_eq!(
+        (bounded.full_ties, bounded.tied_rows),
+        (expected.full_ties, expected.tied_rows)
+    );
 }
 
 /// What the winners say besides their positions.
 fn check_consistency(case: &Case, winners: &Winners) {
     let counts = winners.counts();
     assert_eq!(counts.rows, case.spine.len() as u64);
-    assert_eq!(counts.rows, counts.matched + counts.expired + counts.unmatched + counts.null_key);
+    assert_eq!(
+        counts.rows,
+        counts.matched + counts.expired + counts.unmatched + counts.null_key
+    );
     assert_eq!(counts.source_rows, case.source.len() as u64);
-    let nulls = case.source.iter().filter(|fact| fact.event.is_none() || fact.key.contains(&None)).count();
+    let nulls = case
+        .source
+        .iter()
+        .filter(|fact| fact.event.is_none() || fact.key.contains(&None))
+        .count();
     assert_eq!(counts.source_nulls, nulls as u64);
 
     let distinct = winners.distinct();
@@ -349,7 +411,9 @@ fn many_keys_grow_every_table() {
     let rows = 20_000_i64;
     let spread = |row: i64| row.wrapping_mul(0x5851_f42d_4c95_7f2d);
     let strings = |name: &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("{name}{}", spread(row)))))
+        Arc::new(StringArray::from_iter_values(
+            (0..rows).map(|row| format!("{name}{}", spread(row))),
+        ))
     };
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(spread)));
     let dense: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
@@ -366,7 +430,12 @@ fn many_keys_grow_every_table() {
         assert_eq!(index.groups(), rows as usize);
         assert_eq!(index.positions(), rows as usize);
         let mut join = ViewJoin::new(index, ViewRule::new()).unwrap();
-        join.probe(&SourceBatch::new(&keys, Times::new(&times), Positions::From(7 << 40))).unwrap();
+        join.probe(&SourceBatch::new(
+            &keys,
+            Times::new(&times),
+            Positions::From(7 << 40),
+        ))
+        .unwrap();
         let winners = join.resolve();
         assert!((0..rows as usize).all(|row| winners.position(row) == Some((7 << 40) + row as u64)));
     }
@@ -374,16 +443,29 @@ fn many_keys_grow_every_table() {
 
 #[test]
 fn a_slice_is_read_as_a_slice() {
-    let all: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), None, Some("a"), Some("b"), Some("a")]));
+    let all: ArrayRef = Arc::new(StringArray::from(vec![
+        Some("x"),
+        None,
+        Some("a"),
+        Some("b"),
+        Some("a"),
+    ]));
     let keys = [all.slice(2, 3)];
     let join = ViewJoin::new(index(&keys, &[1, 2, 3]), ViewRule::new());
     let mut join = join.unwrap();
     let source = [all.slice(1, 3)];
     let valid = NullBuffer::from(vec![true, true, false]);
-    let event = Times { values: &[0, 0, 0], nulls: Some(&valid) };
-    join.probe(&SourceBatch::new(&source, event, Positions::From(10))).unwrap();
+    let event = Times {
+        values: &[0, 0, 0],
+        nulls: Some(&valid),
+    };
+    join.probe(&SourceBatch::new(&source, event, Positions::From(10)))
+        .unwrap();
     let winners = join.resolve();
-    assert_eq!([0, 1, 2].map(|row| winners.position(row)), [Some(11), None, Some(11)]);
+    assert_eq!(
+        [0, 1, 2].map(|row| winners.position(row)),
+        [Some(11), None, Some(11)]
+    );
     assert_eq!(winners.counts().source_nulls, 2);
 }
 
@@ -391,21 +473,37 @@ fn a_slice_is_read_as_a_slice() {
 fn an_empty_spine_and_an_empty_source_are_fine() {
     let mut join = ViewJoin::new(index(&ints([]), &[]), ViewRule::new()).unwrap();
     assert_eq!(join.bounds(), None);
-    join.probe(&SourceBatch::new(&ints([1]), Times::new(&[1]), Positions::From(0))).unwrap();
+    join.probe(&SourceBatch::new(
+        &ints([1]),
+        Times::new(&[1]),
+        Positions::From(0),
+    ))
+    .unwrap();
     let winners = join.resolve();
     assert!(winners.is_empty() && winners.distinct().positions.is_empty());
 
     let mut join = ViewJoin::new(index(&ints([1]), &[5]), ViewRule::new().with_ttl(Some(2))).unwrap();
     assert_eq!(join.bounds(), Some(EventBounds { min: 3, max: 5 }));
-    join.probe(&SourceBatch::new(&ints([]), Times::new(&[]), Positions::From(0))).unwrap();
+    join.probe(&SourceBatch::new(&ints([]), Times::new(&[]), Positions::From(0)))
+        .unwrap();
     assert_eq!(join.resolve().counts().unmatched, 1);
 }
 
 #[test]
 fn misuse_is_an_error() {
     let floats: Vec<ArrayRef> = vec![Arc::new(Float64Array::from(vec![1.0]))];
-    assert!(matches!(SpineIndex::build(&floats, &[1]), Err(PitError::KeyType { column: 0, .. })));
-    assert!(matches!(SpineIndex::build(&ints([1, 2]), &[1]), Err(PitError::Length { expected: 1, found: 2, .. })));
+    assert!(matches!(
+        SpineIndex::build(&floats, &[1]),
+        Err(PitError::KeyType { column: 0, .. })
+    ));
+    assert!(matches!(
+        SpineIndex::build(&ints([1, 2]), &[1]),
+        Err(PitError::Length {
+            expected: 1,
+            found: 2,
+            ..
+        })
+    ));
     let spine = index(&ints([1]), &[1]);
     let negative = ViewJoin::new(Arc::clone(&spine), ViewRule::new().with_ttl(Some(-1)));
     assert_eq!(negative.err(), Some(PitError::Negative("ttl")));
@@ -415,15 +513,42 @@ fn misuse_is_an_error() {
     let strings: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["1"]))];
     let mut refuse = |batch: SourceBatch<'_>| join.probe(&batch).unwrap_err();
     let error = refuse(SourceBatch::new(&strings, event, first));
-    assert_eq!(error, PitError::KeyMismatch { column: 0, found: DataType::Utf8 });
-    assert_eq!(refuse(SourceBatch::new(&[], event, first)), PitError::KeyCount { expected: 1, found: 0 });
-    assert_eq!(refuse(SourceBatch::new(&ints([1]), event, Positions::From(u64::MAX))), PitError::Position);
-    assert_eq!(refuse(SourceBatch::new(&ints([1]), event, Positions::Each(&[u64::MAX]))), PitError::Position);
+    assert_eq!(
+        error,
+        PitError::KeyMismatch {
+            column: 0,
+            found: DataType::Utf8
+        }
+    );
+    assert_eq!(
+        refuse(SourceBatch::new(&[], event, first)),
+        PitError::KeyCount {
+            expected: 1,
+            found: 0
+        }
+    );
+    assert_eq!(
+        refuse(SourceBatch::new(&ints([1]), event, Positions::From(u64::MAX))),
+        PitError::Position
+    );
+    assert_eq!(
+        refuse(SourceBatch::new(&ints([1]), event, Positions::Each(&[u64::MAX]))),
+        PitError::Position
+    );
     let length = refuse(SourceBatch::new(&ints([1]), event, first).with_created(Some(Times::new(&[]))));
-    assert!(matches!(length, PitError::Length { expected: 1, found: 0, .. }));
+    assert!(matches!(
+        length,
+        PitError::Length {
+            expected: 1,
+            found: 0,
+            ..
+        }
+    ));
 
     let mut tied = ViewJoin::new(Arc::clone(&spine), ViewRule::new().with_tie_break(true)).unwrap();
-    let error = tied.probe(&SourceBatch::new(&ints([1]), event, first)).unwrap_err();
+    let error = tied
+        .probe(&SourceBatch::new(&ints([1]), event, first))
+        .unwrap_err();
     assert_eq!(error, PitError::TieBreak { expected: true });
     assert_eq!(tied.merge(join), Err(PitError::Merge));
 }

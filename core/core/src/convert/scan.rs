@@ -1,0 +1,203 @@
+//! The columns a scan wants, out of the columns a source has.
+
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, cast::AsArray};
+use arrow_schema::{DataType, Schema};
+use larder_base::{Error, Result, ValueType, error::suggest};
+
+use super::{Zone, accepts, coerce, null_array};
+use crate::offline::ViewScan;
+
+/// Finds and coerces the columns of one source for one scan; shared by all stores that read
+/// columns themselves.
+#[derive(Debug, Clone)]
+pub struct SourceColumns<'a> {
+    scan: &'a ViewScan,
+    zone: Option<Zone>,
+}
+
+impl<'a> SourceColumns<'a> {
+    /// For a scan; parses the source's `timezone`.
+    ///
+    /// # Errors
+    /// `Definition` for a time zone that does not exist.
+    pub fn new(scan: &'a ViewScan) -> Result<Self> {
+        let zone = scan.source.timezone.as_deref().map(Zone::new).transpose()?;
+        Ok(Self { scan, zone })
+    }
+
+    /// Names of the source's columns that decide which row wins: keys, times, tie-breaks.
+    /// Each name once, in that order.
+    pub fn probe_names(&self) -> Vec<&'a str> {
+        let source = &*self.scan.source;
+        let mut names: Vec<&str> = self.scan.keys.iter().map(|key| key.column.as_str()).collect();
+        names.push(&source.event_time);
+        names.extend(source.created_time.iter().map(|created| created.column.as_str()));
+        names.extend(source.tie_break.iter().map(String::as_str));
+        dedup(names)
+    }
+
+    /// Names of the source's columns that hold the wanted features, each name once.
+    pub fn feature_names(&self) -> Vec<&'a str> {
+        dedup(
+            self.scan
+                .features
+                .iter()
+                .map(|feature| feature.column.as_str())
+                .collect(),
+        )
+    }
+
+    /// Checks that a source of this schema has every column in an acceptable type.
+    ///
+    /// # Errors
+    /// `Input` naming `place` (a file), the column, and what would help.
+    pub fn check(&self, schema: &Schema, place: &str) -> Result<()> {
+        for (name, value_type) in self.wanted() {
+            self.type_of(schema, name, place).and_then(|from| {
+                accepts(from, value_type, self.zone.is_some())
+                    .map_err(|error| self.locate(error, name, place))
+            })?;
+        }
+        for name in &self.scan.source.tie_break {
+            self.type_of(schema, name, place)?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (&'a str, ValueType)> {
+        let source = &*self.scan.source;
+        let keys = self
+            .scan
+            .keys
+            .iter()
+            .map(|key| (key.column.as_str(), key.key.value_type));
+        let event = std::iter::once((source.event_time.as_str(), ValueType::TIMESTAMP));
+        let created = source
+            .created_time
+            .iter()
+            .map(|c| (c.column.as_str(), ValueType::TIMESTAMP));
+        let features = self
+            .scan
+            .features
+            .iter()
+            .map(|f| (f.column.as_str(), f.value_type));
+        keys.chain(event).chain(created).chain(features)
+    }
+
+    fn type_of<'s>(&self, schema: &'s Schema, name: &str, place: &str) -> Result<&'s DataType> {
+        schema
+            .field_with_name(name)
+            .map(|field| field.data_type())
+            .map_err(|_| {
+                let known = schema.fields().iter().map(|field| field.name().as_str());
+                self.locate(
+                    Error::input(format!("there is no column `{name}`")).help(suggest(name, known)),
+                    name,
+                    place,
+                )
+            })
+    }
+
+    fn locate(&self, error: Error, column: &str, place: &str) -> Error {
+        error
+            .with("source", &self.scan.source.name)
+            .with("file", place)
+            .with("column", column)
+    }
+
+    fn column(&self, batch: &RecordBatch, name: &str, of: ValueType, place: &str) -> Result<ArrayRef> {
+        self.type_of(batch.schema_ref(), name, place)?;
+        let column = batch
+            .column_by_name(name)
+            .ok_or_else(|| Error::internal("a column of the schema is missing"))?;
+        coerce(column, of, self.zone.as_ref()).map_err(|error| self.locate(error, name, place))
+    }
+
+    /// The key columns in canonical order and types.
+    ///
+    /// # Errors
+    /// `Input` naming source, file and column.
+    pub fn keys(&self, batch: &RecordBatch, place: &str) -> Result<Vec<ArrayRef>> {
+        self.scan
+            .keys
+            .iter()
+            .map(|key| self.column(batch, &key.column, key.key.value_type, place))
+            .collect()
+    }
+
+    /// The event times.
+    ///
+    /// # Errors
+    /// As [`SourceColumns::keys`].
+    pub fn event(&self, batch: &RecordBatch, place: &str) -> Result<TimestampMicrosecondArray> {
+        let column = self.column(batch, &self.scan.source.event_time, ValueType::TIMESTAMP, place)?;
+        Ok(column.as_primitive().clone())
+    }
+
+    /// The created times; `None` where the source has no such column.
+    ///
+    /// # Errors
+    /// As [`SourceColumns::keys`].
+    pub fn created(&self, batch: &RecordBatch, place: &str) -> Result<Option<TimestampMicrosecondArray>> {
+        let Some(created) = &self.scan.source.created_time else {
+            return Ok(None);
+        };
+        let column = self.column(batch, &created.column, ValueType::TIMESTAMP, place)?;
+        Ok(Some(column.as_primitive().clone()))
+    }
+
+    /// The tie-break columns as they are.
+    ///
+    /// # Errors
+    /// `Input` when one is missing.
+    pub fn tie_break(&self, batch: &RecordBatch, place: &str) -> Result<Vec<ArrayRef>> {
+        let column = |name: &String| {
+            self.type_of(batch.schema_ref(), name, place)?;
+            Ok(batch
+                .column_by_name(name)
+                .cloned()
+                .unwrap_or_else(|| null_array(ValueType::BOOL, batch.num_rows())))
+        };
+        self.scan.source.tie_break.iter().map(column).collect()
+    }
+
+    /// The features in the order of the scan.
+    ///
+    /// # Errors
+    /// As [`SourceColumns::keys`].
+    pub fn features(&self, batch: &RecordBatch, place: &str) -> Result<Vec<ArrayRef>> {
+        self.scan
+            .features
+            .iter()
+            .map(|f| self.column(batch, &f.column, f.value_type, place))
+            .collect()
+    }
+
+    /// Everything as one batch of [`ViewScan::schema`].
+    ///
+    /// # Errors
+    /// As [`SourceColumns::keys`].
+    pub fn batch(&self, batch: &RecordBatch, place: &str) -> Result<RecordBatch> {
+        let mut columns = self.keys(batch, place)?;
+        columns.push(std::sync::Arc::new(
+            self.event(batch, place)?.with_timezone("UTC"),
+        ));
+        columns.push(match self.created(batch, place)? {
+            Some(created) => std::sync::Arc::new(created.with_timezone("UTC")),
+            None => null_array(ValueType::TIMESTAMP, batch.num_rows()),
+        });
+        columns.extend(self.features(batch, place)?);
+        RecordBatch::try_new(self.scan.schema(), columns)
+            .map_err(|error| Error::internal("the columns of a scan do not fit its schema").source(error))
+    }
+}
+
+fn dedup(names: Vec<&str>) -> Vec<&str> {
+    let mut seen = Vec::with_capacity(names.len());
+    for name in names {
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
+    }
+    seen
+}
