@@ -25,7 +25,12 @@ const WIDTHS: [usize; 3] = [17, 17, 16];
 type Table = HashMap<Box<[u8]>, Box<[u8]>, RandomState>;
 
 fn layouts() -> Vec<Arc<ViewLayout>> {
-    let slot = |i| Slot::new(FeatureName::new(format!("f{i}")).expect("a name"), ValueType::FLOAT64);
+    let slot = |i| {
+        Slot::new(
+            FeatureName::new(format!("f{i}")).expect("a name"),
+            ValueType::FLOAT64,
+        )
+    };
     let layout = |(view, width): (usize, usize)| {
         Arc::new(ViewLayout::new(
             ProjectName::new("bench").expect("a name"),
@@ -62,7 +67,7 @@ fn rows(layout: &ViewLayout, count: u64) -> PackedRows {
         for slot in layout.active_slots() {
             writer.put(slot, Cell::Float64(id as f64 + f64::from(slot)));
         }
-        let _ = writer.finish();
+        writer.finish().expect("a sound row");
     }
     rows
 }
@@ -189,7 +194,8 @@ fn store(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("read", &name), |b| {
                 b.iter(|| {
                     turn = (turn + 1) % requests.len();
-                    futures::executor::block_on(store.read(&requests[turn], &options, &mut block)).expect("read");
+                    futures::executor::block_on(store.read(&requests[turn], &options, &mut block))
+                        .expect("read");
                     black_box(block.byte_len())
                 });
             });

@@ -34,7 +34,7 @@ fn pack(rows: &mut PackedRows, layout: &ViewLayout, numbers: &[f64]) {
         for (slot, number) in (0_u16..).zip(numbers) {
             writer.put(slot, Cell::Float64(*number));
         }
-        let _ = writer.finish();
+        writer.finish().expect("a sound row");
     }
 }
 
@@ -98,7 +98,7 @@ fn texts(c: &mut Criterion) {
             for slot in 0..10 {
                 writer.put(slot, Cell::Str("a short text"));
             }
-            let _ = writer.finish();
+            writer.finish().expect("a sound row");
         }
     };
     let mut group = c.benchmark_group("row/string");

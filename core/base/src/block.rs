@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ViewLayout;
-use crate::online::OnlineRead;
-use crate::row::{Cell, RowRef, SlotCell};
+use crate::online::{OnlineRead, ViewRead};
+use crate::row::{Cell, RowRef, SlotCell, needs_look};
 use crate::time::{Micros, Span};
+use crate::types::{ScalarType, ValueType};
 
 /// What a read says about one (view, row).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,7 +59,35 @@ const ABSENT: Entry = Entry {
 struct BlockView {
     layout: Arc<ViewLayout>,
     features: Arc<[u16]>,
+    /// Those features of which some bytes are no value: each row of them is looked at once.
+    look: Vec<u16>,
     rows: Vec<Entry>,
+}
+
+impl BlockView {
+    /// Takes the view of a request; what is derived from it is kept from read to read.
+    fn take(&mut self, view: &ViewRead) {
+        if !Arc::ptr_eq(&self.layout, &view.layout) {
+            self.layout = view.layout.clone();
+        } else if Arc::ptr_eq(&self.features, &view.features) {
+            return;
+        }
+        if !Arc::ptr_eq(&self.features, &view.features) {
+            self.features = view.features.clone();
+        }
+        self.derive();
+    }
+
+    fn derive(&mut self) {
+        let slots = self.layout.slots();
+        let looked_at = |feature: &u16| {
+            slots
+                .get(usize::from(*feature))
+                .is_some_and(|slot| needs_look(slot.value_type))
+        };
+        self.look.clear();
+        self.look.extend(self.features.iter().copied().filter(looked_at));
+    }
 }
 
 /// The answer of one online read: per view and row a status and the packed values.
@@ -91,19 +120,17 @@ impl FeatureBlock {
                 let slot = usize::from(view.slot);
                 while self.views.len() <= slot {
                     // Placeholders for slots that a later view of the request fills.
-                    self.views.push(BlockView {
+                    let mut placeholder = BlockView {
                         layout: view.layout.clone(),
                         features: view.features.clone(),
+                        look: Vec::new(),
                         rows: Vec::new(),
-                    });
+                    };
+                    placeholder.derive();
+                    self.views.push(placeholder);
                 }
                 let target = &mut self.views[slot];
-                if !Arc::ptr_eq(&target.layout, &view.layout) {
-                    target.layout = view.layout.clone();
-                }
-                if !Arc::ptr_eq(&target.features, &view.features) {
-                    target.features = view.features.clone();
-                }
+                target.take(view);
                 target.rows.clear();
                 target.rows.resize(group.keys.len(), ABSENT);
             }
@@ -119,10 +146,13 @@ impl FeatureBlock {
     pub fn put_row(&mut self, slot: u16, row: usize, bytes: &[u8]) -> Result<()> {
         let view = &mut self.views[usize::from(slot)];
         let packed = RowRef::parse(bytes)?;
-        packed.check(&view.layout, &view.features)?;
+        packed.check_shape(&view.layout)?;
         if packed.is_tombstone() {
             view.rows[row] = ABSENT;
             return Ok(());
+        }
+        if !view.look.is_empty() {
+            packed.check_slots(&view.layout, &view.look)?;
         }
         view.rows[row] = Entry {
             start: self.arena.len(),
@@ -235,22 +265,57 @@ impl FeatureBlock {
     ///
     /// Rows that are not present, and nulls, are not visited.
     pub fn each_f32(&self, slot: u16, feature: u16, mut put: impl FnMut(usize, f32)) {
-        for (row, entry) in self.views[usize::from(slot)].rows.iter().enumerate() {
-            if entry.status == RowStatus::Present
-                && let SlotCell::Cell(cell) = self.cell(slot, feature, row)
-                && let Some(number) = cell.to_f32(self.layout(slot).slots()[usize::from(feature)].value_type)
-            {
-                put(row, number);
+        let view = &self.views[usize::from(slot)];
+        let Some(of) = view.layout.slots().get(usize::from(feature)) else {
+            return;
+        };
+        // The type is asked once, so that the loops over rows are short.
+        match of.value_type {
+            ValueType::FLOAT64 => self.each_fixed(view, feature, |b| f64::from_le_bytes(b) as f32, put),
+            ValueType::FLOAT32 => self.each_fixed(view, feature, f32::from_le_bytes, put),
+            ValueType::INT64 => self.each_fixed(view, feature, |b| i64::from_le_bytes(b) as f32, put),
+            ValueType::INT32 => self.each_fixed(view, feature, |b| i32::from_le_bytes(b) as f32, put),
+            other => {
+                for (row, packed) in self.present(view) {
+                    if let SlotCell::Cell(cell) = packed.slot(&view.layout, feature)
+                        && let Some(number) = cell.to_f32(other)
+                    {
+                        put(row, number);
+                    }
+                }
             }
         }
+    }
+
+    #[inline]
+    fn each_fixed<const N: usize>(
+        &self,
+        view: &BlockView,
+        feature: u16,
+        number: impl Fn([u8; N]) -> f32,
+        mut put: impl FnMut(usize, f32),
+    ) {
+        let offset = view.layout.offset(feature);
+        for (row, packed) in self.present(view) {
+            if let Some(bytes) = packed.fixed(feature, offset) {
+                put(row, number(bytes));
+            }
+        }
+    }
+
+    fn present<'a>(&'a self, view: &'a BlockView) -> impl Iterator<Item = (usize, RowRef<'a>)> {
+        let row = |(row, entry): (usize, &Entry)| {
+            let bytes = &self.arena[entry.start..entry.start + entry.len as usize];
+            (entry.status == RowStatus::Present).then(|| (row, RowRef::parsed(bytes)))
+        };
+        view.rows.iter().enumerate().filter_map(row)
     }
 }
 
 impl Cell<'_> {
     /// A numeric cell as the nearest `f32`.
     #[inline]
-    pub fn to_f32(self, of: crate::types::ValueType) -> Option<f32> {
-        use crate::types::{ScalarType, ValueType};
+    pub fn to_f32(self, of: ValueType) -> Option<f32> {
         Some(match self {
             Cell::Bool(v) => f32::from(u8::from(v)),
             Cell::Int32(v) => v as f32,

@@ -34,7 +34,7 @@ pub struct JoinKey {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EntityKeys {
     bytes: Vec<u8>,
-    ends: Vec<u32>,
+    ends: Vec<usize>,
 }
 
 impl EntityKeys {
@@ -62,8 +62,8 @@ impl EntityKeys {
     /// The canonical bytes of a row; `None` where the key holds a null.
     #[inline]
     pub fn get(&self, row: usize) -> Option<&[u8]> {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
-        let key = &self.bytes[start..self.ends[row] as usize];
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        let key = &self.bytes[start..self.ends[row]];
         (!key.is_empty()).then_some(key)
     }
 
@@ -72,20 +72,22 @@ impl EntityKeys {
         (0..self.len()).map(|row| self.get(row))
     }
 
-    /// Appends canonical bytes that were encoded before.
+    /// Appends canonical bytes that were encoded before; no bytes stand for a null.
     pub fn push(&mut self, key: &[u8]) {
+        self.start();
         self.bytes.extend_from_slice(key);
-        self.seal();
+        self.ends.push(self.bytes.len());
     }
 
     /// Appends a row whose key holds a null.
     pub fn push_null(&mut self) {
-        self.seal();
+        let start = self.start();
+        self.ends.push(start);
     }
 
     /// Starts a row to be written with a [`KeyWriter`].
     pub fn begin(&mut self) -> KeyWriter<'_> {
-        let start = self.bytes.len();
+        let start = self.start();
         self.bytes.extend_from_slice(&[VERSION, MODE_PLAIN]);
         KeyWriter { keys: self, start }
     }
@@ -93,32 +95,45 @@ impl EntityKeys {
     /// Appends a row from values in the order of `join_keys`, which is sorted by name.
     ///
     /// # Errors
-    /// `Input` when a value does not fit its declared type or the key is longer than
-    /// [`MAX_KEY_BYTES`]; the message names the row and the key, never the value.
+    /// `Input` when a value does not fit its declared type, there are not as many values as join
+    /// keys, or the key is longer than [`MAX_KEY_BYTES`]; the message names the row and the key,
+    /// never the value.
     pub fn push_values(&mut self, join_keys: &[JoinKey], values: &[Value]) -> Result<()> {
         let row = self.len();
+        if join_keys.len() != values.len() {
+            return Err(Error::input(format!(
+                "{} values for {} join keys",
+                values.len(),
+                join_keys.len()
+            ))
+            .with("row", row));
+        }
         let mut writer = self.begin();
         for (key, value) in join_keys.iter().zip(values) {
             if let Err(error) = writer.value(key, value) {
                 writer.abandon();
                 return Err(error.with("row", row));
             }
-            if value.is_null() {
-                writer.null();
-                return Ok(());
-            }
+        }
+        if values.iter().any(Value::is_null) {
+            writer.null();
+            return Ok(());
         }
         writer.finish()
     }
 
-    fn seal(&mut self) {
-        // Batches are bounded far below 4 GiB of keys by the callers' batch sizes.
-        self.ends
-            .push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    /// Where the next key starts. A writer that was dropped before its end leaves nothing behind.
+    #[inline]
+    fn start(&mut self) -> usize {
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.bytes.truncate(start);
+        start
     }
 }
 
 /// Writes the canonical key of one row, join key by join key in the order of their names.
+///
+/// Dropped without [`KeyWriter::finish`] or [`KeyWriter::null`], it appends nothing.
 #[derive(Debug)]
 pub struct KeyWriter<'a> {
     keys: &'a mut EntityKeys,
@@ -203,7 +218,7 @@ impl KeyWriter<'_> {
             (Value::Timestamp(v), ValueType::TIMESTAMP) => self.timestamp(*v),
             (Value::Date(v), ValueType::DATE) => self.date(*v),
             (Value::Decimal(v, have), ValueType::Scalar(ScalarType::Decimal { scale, .. }))
-                if *have == scale =>
+                if *have == scale && value.fits(key.value_type) =>
             {
                 self.decimal(*v, scale);
             }
@@ -225,21 +240,25 @@ impl KeyWriter<'_> {
     pub fn finish(self) -> Result<()> {
         let length = self.keys.bytes.len() - self.start;
         if length > MAX_KEY_BYTES {
-            let row = self.keys.len();
-            self.abandon();
-            return Err(Error::input(format!(
-                "the entity key has {length} bytes, at most {MAX_KEY_BYTES} are allowed"
-            ))
-            .with("row", row));
+            return Err(self.too_long(length));
         }
-        self.keys.seal();
+        self.keys.ends.push(self.keys.bytes.len());
         Ok(())
+    }
+
+    #[cold]
+    fn too_long(self, length: usize) -> Error {
+        let row = self.keys.len();
+        self.abandon();
+        Error::input(format!(
+            "the entity key has {length} bytes, at most {MAX_KEY_BYTES} are allowed"
+        ))
+        .with("row", row)
     }
 
     /// Ends the row as one whose key holds a null.
     pub fn null(self) {
-        self.keys.bytes.truncate(self.start);
-        self.keys.seal();
+        self.keys.push_null();
     }
 
     /// Gives the row up; nothing is appended.
@@ -249,6 +268,8 @@ impl KeyWriter<'_> {
 }
 
 /// The values behind canonical bytes, in the order of `join_keys`.
+///
+/// What is accepted is exactly what encoding these values gives: one entity has one key.
 ///
 /// # Errors
 /// `Corrupt` when the bytes are not a key of these join keys.
@@ -260,6 +281,9 @@ pub fn decode_key(join_keys: &[JoinKey], key: &[u8]) -> Result<Vec<Value>> {
         rest = tail;
         Ok(head)
     };
+    if key.len() > MAX_KEY_BYTES {
+        return Err(corrupt());
+    }
     let mut values = Vec::with_capacity(join_keys.len());
     for join_key in join_keys {
         let ValueType::Scalar(scalar) = join_key.value_type else {
@@ -274,7 +298,7 @@ pub fn decode_key(join_keys: &[JoinKey], key: &[u8]) -> Result<Vec<Value>> {
             word.copy_from_slice(b);
             (u64::from_be_bytes(word) ^ (1 << 63)) as i64
         };
-        values.push(match scalar {
+        let value = match scalar {
             ScalarType::Bool => match take(1)?[0] {
                 0 => Value::Bool(false),
                 1 => Value::Bool(true),
@@ -302,7 +326,12 @@ pub fn decode_key(join_keys: &[JoinKey], key: &[u8]) -> Result<Vec<Value>> {
                 Value::Decimal((u128::from_be_bytes(word) ^ (1 << 127)) as i128, scale)
             }
             ScalarType::Float32 | ScalarType::Float64 => return Err(corrupt()),
-        });
+        };
+        // Only a decimal of too many digits is of the type's form and not of the type.
+        if !value.fits(join_key.value_type) {
+            return Err(corrupt());
+        }
+        values.push(value);
     }
     if rest.is_empty() {
         Ok(values)

@@ -217,8 +217,9 @@ impl ViewLayout {
         self.offsets[slot as usize] as usize
     }
 
-    /// Width of the fixed region of a row with this layout's slots.
-    pub(crate) fn fixed_width(&self) -> usize {
-        self.offsets.last().copied().unwrap_or(0) as usize
+    /// Width of the fixed region up to a number of slots, or up to the last one known.
+    #[inline]
+    pub(crate) fn width_of(&self, slots: usize) -> usize {
+        self.offsets[slots.min(self.slots.len())] as usize
     }
 }

@@ -8,143 +8,29 @@
 use crate::error::{Error, Result};
 use crate::layout::{Generation, ViewLayout};
 use crate::time::Micros;
-use crate::types::{ScalarType, ValueType};
+use crate::types::ValueType;
 use crate::value::Value;
+
+mod cell;
+mod list;
+mod read;
+
+pub use cell::{Cell, cell_of, floats};
+pub use list::{ListCell, encode_list};
+pub(crate) use read::needs_look;
+pub use read::{RowRef, SlotCell};
+
+use cell::{put_fixed, text_of};
 
 /// Bytes of the header.
 pub const HEADER: usize = 24;
 /// Where event and created time stand: 16 bytes that compare like the pair of times.
 pub const VERSION_RANGE: std::ops::Range<usize> = 8..24;
+/// Most slots of a row, holes included: the header counts them in 16 bits.
+pub const MAX_SLOTS: usize = u16::MAX as usize;
 
 const FORMAT: u8 = 1;
 const TOMBSTONE: u8 = 1;
-
-/// One value on its way into or out of a packed row, borrowed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Cell<'a> {
-    /// No value.
-    Null,
-    /// `bool`
-    Bool(bool),
-    /// `int32`
-    Int32(i32),
-    /// `int64`
-    Int64(i64),
-    /// `float32`
-    Float32(f32),
-    /// `float64`
-    Float64(f64),
-    /// `string`
-    Str(&'a str),
-    /// `bytes`
-    Bytes(&'a [u8]),
-    /// `timestamp`
-    Timestamp(Micros),
-    /// `date`
-    Date(i32),
-    /// `decimal(p,s)`: the unscaled integer
-    Decimal(i128),
-    /// `list<T>`
-    List(ListCell<'a>),
-    /// `vector(float32,N)`: little-endian floats
-    Vector(&'a [u8]),
-}
-
-/// The items of a list, encoded: count, presence bitmap, then widths or ends and bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ListCell<'a> {
-    item: ScalarType,
-    body: &'a [u8],
-}
-
-/// Appends the encoding of a list to `out`; wrap the bytes with [`ListCell::new`].
-pub fn encode_list<'a>(
-    items: impl ExactSizeIterator<Item = Cell<'a>> + Clone,
-    item: ScalarType,
-    out: &mut Vec<u8>,
-) {
-    let count = items.len();
-    out.extend_from_slice(&(count as u32).to_le_bytes());
-    let bitmap = out.len();
-    out.resize(bitmap + count.div_ceil(8), 0);
-    for (i, cell) in items.clone().enumerate() {
-        if cell != Cell::Null {
-            out[bitmap + i / 8] |= 1 << (i % 8);
-        }
-    }
-    match item.fixed_width() {
-        Some(width) => {
-            for cell in items {
-                let start = out.len();
-                out.resize(start + width, 0);
-                put_fixed(cell, &mut out[start..]);
-            }
-        }
-        None => {
-            let mut end = 0_u32;
-            for cell in items.clone() {
-                end += text_of(cell).len() as u32;
-                out.extend_from_slice(&end.to_le_bytes());
-            }
-            for cell in items {
-                out.extend_from_slice(text_of(cell));
-            }
-        }
-    }
-}
-
-impl<'a> ListCell<'a> {
-    /// Wraps bytes written by [`encode_list`]; reading checks them.
-    pub fn new(item: ScalarType, body: &'a [u8]) -> Self {
-        Self { item, body }
-    }
-
-    /// Number of items.
-    pub fn len(&self) -> usize {
-        self.body
-            .first_chunk()
-            .map_or(0, |word| u32::from_le_bytes(*word) as usize)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The items in order.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = Cell<'a>> + Clone {
-        (0..self.len()).map(move |i| self.get(i).unwrap_or(Cell::Null))
-    }
-
-    fn get(self, i: usize) -> Option<Cell<'a>> {
-        let count = self.len();
-        let values = 4 + count.div_ceil(8);
-        if self.body.get(4 + i / 8)? & (1 << (i % 8)) == 0 {
-            return Some(Cell::Null);
-        }
-        if let Some(width) = self.item.fixed_width() {
-            let start = values + i * width;
-            return get_fixed(self.item, self.body.get(start..start + width)?);
-        }
-        let end_at = |i: usize| -> Option<usize> {
-            let word = self.body.get(values + i * 4..)?.first_chunk()?;
-            Some(u32::from_le_bytes(*word) as usize)
-        };
-        let data = self.body.get(values + count * 4..)?;
-        let start = if i == 0 { 0 } else { end_at(i - 1)? };
-        text_cell(self.item, data.get(start..end_at(i)?)?)
-    }
-
-    fn check(self) -> Option<()> {
-        let count = self.len();
-        // Every item needs a bit, so a count beyond the bytes is refused before any loop over it.
-        if count.div_ceil(8) + 4 > self.body.len() {
-            return None;
-        }
-        (0..count).try_for_each(|i| self.get(i).map(drop))
-    }
-}
 
 /// Packed rows of a batch: one flat buffer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -171,7 +57,7 @@ impl PackedRows {
 
     /// Bytes of all rows together.
     pub fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.ends.last().copied().unwrap_or(0)
     }
 
     /// The packed bytes of a row.
@@ -193,6 +79,7 @@ impl PackedRows {
 
     /// Appends bytes that were packed before.
     pub fn push(&mut self, row: &[u8]) {
+        self.start();
         self.bytes.extend_from_slice(row);
         self.ends.push(self.bytes.len());
     }
@@ -204,26 +91,25 @@ impl PackedRows {
         event: Micros,
         created: Option<Micros>,
     ) -> RowWriter<'a> {
-        let start = self.bytes.len();
-        header(
-            &mut self.bytes,
-            0,
-            layout.slots().len() as u16,
-            layout.generation(),
-            event,
-            created,
-        );
-        let body = layout.slots().len().div_ceil(8) + layout.fixed_width();
-        self.bytes.resize(start + HEADER + body, 0);
+        let start = self.start();
+        let slots = layout.slots().len();
+        // More slots saturate the count; `finish` refuses the row.
+        let count = u16::try_from(slots).unwrap_or(u16::MAX);
+        header(&mut self.bytes, 0, count, layout.generation(), event, created);
+        let values = HEADER + slots.div_ceil(8);
+        self.bytes.resize(start + values + layout.width_of(slots), 0);
         RowWriter {
             rows: self,
             layout,
             start,
+            values: start + values,
+            wrong: None,
         }
     }
 
     /// Appends a tombstone `(at, now)`: it reads as not found and refuses older rows.
     pub fn push_tombstone(&mut self, layout: &ViewLayout, at: Micros, now: Micros) {
+        self.start();
         header(&mut self.bytes, TOMBSTONE, 0, layout.generation(), at, Some(now));
         self.ends.push(self.bytes.len());
     }
@@ -231,7 +117,7 @@ impl PackedRows {
     /// Appends a row from values by slot; shorter slices leave the rest null.
     ///
     /// # Errors
-    /// `Input` when a value does not fit its slot.
+    /// `Input` when a value does not fit its slot, or there are more values than slots.
     pub fn push_values(
         &mut self,
         layout: &ViewLayout,
@@ -240,6 +126,13 @@ impl PackedRows {
         values: &[Value],
     ) -> Result<()> {
         let slots = layout.slots();
+        if values.len() > slots.len() {
+            return Err(Error::input(format!(
+                "{} values for a view with {} slots",
+                values.len(),
+                slots.len()
+            )));
+        }
         if let Some((slot, _)) = slots
             .iter()
             .zip(values)
@@ -252,61 +145,18 @@ impl PackedRows {
         }
         let mut scratch = Vec::new();
         let mut writer = self.begin(layout, event, created);
-        for (number, (slot, value)) in (0_u16..).zip(slots.iter().zip(values)) {
+        for (number, (slot, value)) in (0_u16..=u16::MAX).zip(slots.iter().zip(values)) {
             writer.put(number, cell_of(value, slot.value_type, &mut scratch));
         }
-        writer.finish();
-        Ok(())
+        writer.finish()
     }
-}
 
-/// A value as a cell; lists and vectors are encoded into `scratch`.
-pub fn cell_of<'a>(value: &'a Value, of: ValueType, scratch: &'a mut Vec<u8>) -> Cell<'a> {
-    match value {
-        Value::Null => Cell::Null,
-        Value::Bool(v) => Cell::Bool(*v),
-        Value::Int32(v) => Cell::Int32(*v),
-        Value::Int64(v) => Cell::Int64(*v),
-        Value::Float32(v) => Cell::Float32(*v),
-        Value::Float64(v) => Cell::Float64(*v),
-        Value::String(v) => Cell::Str(v),
-        Value::Bytes(v) => Cell::Bytes(v),
-        Value::Timestamp(v) => Cell::Timestamp(*v),
-        Value::Date(v) => Cell::Date(*v),
-        Value::Decimal(v, _) => Cell::Decimal(*v),
-        Value::List(items) => {
-            let ValueType::List(item) = of else {
-                return Cell::Null;
-            };
-            scratch.clear();
-            // Items are scalars, so none of them needs scratch space of its own.
-            let scalar = |value: &'a Value| match value {
-                Value::String(text) => Cell::Str(text),
-                Value::Bytes(bytes) => Cell::Bytes(bytes),
-                other => scalar_cell(other),
-            };
-            encode_list(items.iter().map(scalar), item, scratch);
-            Cell::List(ListCell::new(item, scratch))
-        }
-        Value::Vector(floats) => {
-            scratch.clear();
-            scratch.extend(floats.iter().flat_map(|x| x.to_le_bytes()));
-            Cell::Vector(scratch)
-        }
-    }
-}
-
-fn scalar_cell(value: &Value) -> Cell<'static> {
-    match value {
-        Value::Bool(v) => Cell::Bool(*v),
-        Value::Int32(v) => Cell::Int32(*v),
-        Value::Int64(v) => Cell::Int64(*v),
-        Value::Float32(v) => Cell::Float32(*v),
-        Value::Float64(v) => Cell::Float64(*v),
-        Value::Timestamp(v) => Cell::Timestamp(*v),
-        Value::Date(v) => Cell::Date(*v),
-        Value::Decimal(v, _) => Cell::Decimal(*v),
-        _ => Cell::Null,
+    /// Where the next row starts. A writer that was dropped before its end leaves nothing behind.
+    #[inline]
+    fn start(&mut self) -> usize {
+        let start = self.byte_len();
+        self.bytes.truncate(start);
+        start
     }
 }
 
@@ -318,14 +168,18 @@ fn header(
     event: Micros,
     created: Option<Micros>,
 ) {
-    out.push(FORMAT);
-    out.push(flags);
-    out.extend_from_slice(&slots.to_be_bytes());
-    out.extend_from_slice(&generation.0.to_be_bytes());
-    out.extend_from_slice(&version_bytes(event, created));
+    let mut bytes = [0; HEADER];
+    bytes[0] = FORMAT;
+    bytes[1] = flags;
+    bytes[2..4].copy_from_slice(&slots.to_be_bytes());
+    bytes[4..8].copy_from_slice(&generation.0.to_be_bytes());
+    bytes[VERSION_RANGE].copy_from_slice(&version_bytes(event, created));
+    out.extend_from_slice(&bytes);
 }
 
 /// The 16 bytes that order rows: event and created time, sign-flipped big-endian; absent is smallest.
+///
+/// The earliest instant of all, [`Micros::MIN`], stands for an absent created time and reads as one.
 pub fn version_bytes(event: Micros, created: Option<Micros>) -> [u8; 16] {
     let flip = |t: i64| ((t as u64) ^ (1 << 63)).to_be_bytes();
     let mut bytes = [0; 16];
@@ -334,283 +188,99 @@ pub fn version_bytes(event: Micros, created: Option<Micros>) -> [u8; 16] {
     bytes
 }
 
-/// Writes one packed row.
+/// Writes one packed row. Dropped without [`RowWriter::finish`], it appends nothing.
 #[derive(Debug)]
 pub struct RowWriter<'a> {
     rows: &'a mut PackedRows,
     layout: &'a ViewLayout,
     start: usize,
+    /// Where the fixed region begins in the buffer of all rows.
+    values: usize,
+    /// The first slot that was given a cell of another type.
+    wrong: Option<u16>,
 }
 
 impl RowWriter<'_> {
-    /// Puts the value of a slot. The cell must be of the slot's type.
+    /// Puts the value of a slot, once. A cell of another type than the slot's fails [`RowWriter::finish`].
     #[inline]
     pub fn put(&mut self, slot: u16, cell: Cell<'_>) {
-        if cell == Cell::Null {
-            return;
+        if !self.try_put(slot, cell) {
+            self.wrong.get_or_insert(slot);
         }
-        let count = self.layout.slots().len();
-        self.rows.bytes[self.start + HEADER + slot as usize / 8] |= 1 << (slot % 8);
-        let at = self.start + HEADER + count.div_ceil(8) + self.layout.offset(slot);
-        match cell {
-            Cell::Str(_) | Cell::Bytes(_) | Cell::List(_) | Cell::Vector(_) => {
-                let bytes = text_of(cell);
-                let pointer = (self.rows.bytes.len() - self.start) as u32;
-                self.rows.bytes.extend_from_slice(bytes);
-                self.rows.bytes[at..at + 4].copy_from_slice(&pointer.to_le_bytes());
-                self.rows.bytes[at + 4..at + 8].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+    }
+
+    #[inline]
+    fn try_put(&mut self, slot: u16, cell: Cell<'_>) -> bool {
+        let Some(of) = self.layout.slots().get(usize::from(slot)) else {
+            return false;
+        };
+        let at = self.values + self.layout.offset(slot);
+        match (cell, of.value_type) {
+            (Cell::Null, _) => return true,
+            (Cell::Str(_) | Cell::Bytes(_), ValueType::Scalar(scalar)) => match text_of(cell, scalar) {
+                Some(text) => self.append(at, text),
+                None => return false,
+            },
+            (Cell::List(list), ValueType::List(item)) if list.item() == item && list.is_whole() => {
+                self.append(at, list.body());
             }
-            fixed => {
-                let width = self.layout.slots()[slot as usize].value_type.slot_width();
-                put_fixed(fixed, &mut self.rows.bytes[at..at + width]);
+            (Cell::Vector(bytes), ValueType::Vector(n)) if bytes.len() == n as usize * 4 => {
+                self.append(at, bytes);
             }
+            (fixed, ValueType::Scalar(scalar)) => {
+                if !put_fixed(fixed, scalar, &mut self.rows.bytes[at..]) {
+                    return false;
+                }
+            }
+            _ => return false,
         }
+        self.rows.bytes[self.start + HEADER + usize::from(slot / 8)] |= 1 << (slot % 8);
+        true
+    }
+
+    fn append(&mut self, at: usize, bytes: &[u8]) {
+        // Numbers beyond 32 bits saturate; `finish` refuses the row for its size.
+        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        let pointer = short(self.rows.bytes.len() - self.start);
+        self.rows.bytes.extend_from_slice(bytes);
+        self.rows.bytes[at..at + 4].copy_from_slice(&pointer);
+        self.rows.bytes[at + 4..at + 8].copy_from_slice(&short(bytes.len()));
     }
 
     /// Ends the row.
-    pub fn finish(self) {
+    ///
+    /// # Errors
+    /// `Internal` when a cell was not of its slot's type; `Input` when the row reaches 4 GiB;
+    /// `Definition` when the layout has more than [`MAX_SLOTS`]. The row is then not appended.
+    #[inline]
+    pub fn finish(self) -> Result<()> {
+        let length = self.rows.bytes.len() - self.start;
+        if self.wrong.is_some() || length >= u32::MAX as usize || self.layout.slots().len() > MAX_SLOTS {
+            return Err(self.refuse(length));
+        }
         self.rows.ends.push(self.rows.bytes.len());
-    }
-}
-
-fn put_fixed(cell: Cell<'_>, out: &mut [u8]) {
-    match cell {
-        Cell::Bool(v) => out[0] = u8::from(v),
-        Cell::Int32(v) | Cell::Date(v) => out.copy_from_slice(&v.to_le_bytes()),
-        Cell::Float32(v) => out.copy_from_slice(&v.to_le_bytes()),
-        Cell::Int64(v) => out.copy_from_slice(&v.to_le_bytes()),
-        Cell::Float64(v) => out.copy_from_slice(&v.to_le_bytes()),
-        Cell::Timestamp(v) => out.copy_from_slice(&v.0.to_le_bytes()),
-        Cell::Decimal(v) => out.copy_from_slice(&v.to_le_bytes()),
-        Cell::Null | Cell::Str(_) | Cell::Bytes(_) | Cell::List(_) | Cell::Vector(_) => {}
-    }
-}
-
-fn text_of(cell: Cell<'_>) -> &[u8] {
-    match cell {
-        Cell::Str(text) => text.as_bytes(),
-        Cell::Bytes(bytes) | Cell::Vector(bytes) => bytes,
-        Cell::List(list) => list.body,
-        _ => &[],
-    }
-}
-
-#[inline]
-fn get_fixed(scalar: ScalarType, bytes: &[u8]) -> Option<Cell<'static>> {
-    Some(match scalar {
-        ScalarType::Bool => match bytes.first()? {
-            0 => Cell::Bool(false),
-            1 => Cell::Bool(true),
-            _ => return None,
-        },
-        ScalarType::Int32 => Cell::Int32(i32::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::Date => Cell::Date(i32::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::Float32 => Cell::Float32(f32::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::Int64 => Cell::Int64(i64::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::Timestamp => Cell::Timestamp(Micros(i64::from_le_bytes(*bytes.first_chunk()?))),
-        ScalarType::Float64 => Cell::Float64(f64::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::Decimal { .. } => Cell::Decimal(i128::from_le_bytes(*bytes.first_chunk()?)),
-        ScalarType::String | ScalarType::Bytes => return None,
-    })
-}
-
-fn text_cell(scalar: ScalarType, bytes: &[u8]) -> Option<Cell<'_>> {
-    match scalar {
-        ScalarType::String => std::str::from_utf8(bytes).ok().map(Cell::Str),
-        _ => Some(Cell::Bytes(bytes)),
-    }
-}
-
-/// A packed row, borrowed. Only the header is checked by [`RowRef::parse`].
-#[derive(Debug, Clone, Copy)]
-pub struct RowRef<'a> {
-    bytes: &'a [u8],
-}
-
-/// What stands in a slot of a row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum SlotCell<'a> {
-    /// The row is older than the slot: nothing is known.
-    Missing,
-    /// A null or a value.
-    Cell(Cell<'a>),
-}
-
-impl<'a> RowRef<'a> {
-    /// Looks at bytes as a packed row.
-    ///
-    /// # Errors
-    /// `Corrupt` when the header is not one of a format that this build reads.
-    #[inline]
-    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        match bytes {
-            [FORMAT, flags, ..] if bytes.len() >= HEADER && flags & !TOMBSTONE == 0 => Ok(Self { bytes }),
-            [FORMAT, flags, ..] if bytes.len() >= HEADER => Err(Error::corrupt(
-                "the packed row uses a feature this version does not know",
-            )
-            .with("flags", flags)),
-            [format, ..] if *format > FORMAT => Err(Error::corrupt("the packed row is of a newer format")
-                .with("format", format)
-                .help("upgrade larder, or rebuild the view with `larder materialize --rebuild`")),
-            _ => Err(Error::corrupt("the stored bytes are not a packed row").with("bytes", bytes.len())),
-        }
+        Ok(())
     }
 
-    /// Rebuilds the reference for bytes that [`RowRef::parse`] accepted before.
-    #[inline]
-    pub(crate) fn parsed(bytes: &'a [u8]) -> Self {
-        Self { bytes }
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Whether the entity was deleted.
-    #[inline]
-    pub fn is_tombstone(&self) -> bool {
-        self.bytes[1] & TOMBSTONE != 0
-    }
-
-    /// Number of slots the writer knew.
-    #[inline]
-    pub fn slot_count(&self) -> u16 {
-        u16::from_be_bytes([self.bytes[2], self.bytes[3]])
-    }
-
-    /// Generation of the view that wrote it.
-    #[inline]
-    pub fn generation(&self) -> Generation {
-        Generation(u32::from_be_bytes([
-            self.bytes[4],
-            self.bytes[5],
-            self.bytes[6],
-            self.bytes[7],
-        ]))
-    }
-
-    fn time(&self, at: usize) -> i64 {
-        let word = self.bytes[at..]
-            .first_chunk()
-            .map_or(0, |word| u64::from_be_bytes(*word));
-        (word ^ (1 << 63)) as i64
-    }
-
-    /// Event time.
-    #[inline]
-    pub fn event(&self) -> Micros {
-        Micros(self.time(8))
-    }
-
-    /// Created time, when the writer knew it.
-    pub fn created(&self) -> Option<Micros> {
-        let time = self.time(16);
-        (time != i64::MIN).then_some(Micros(time))
-    }
-
-    /// The 16 bytes by which rows are ordered: larger is newer.
-    #[inline]
-    pub fn version(&self) -> &'a [u8] {
-        &self.bytes[VERSION_RANGE]
-    }
-
-    /// Checks the slots that will be read, so that [`RowRef::slot`] cannot fail on them.
-    ///
-    /// # Errors
-    /// `Corrupt` when a slot points outside of the row or holds no value of its type.
-    pub fn check(&self, layout: &ViewLayout, slots: &[u16]) -> Result<()> {
-        if self.generation() != layout.generation() {
-            return Err(
-                Error::corrupt("the packed row belongs to another generation of the view")
-                    .with("found", self.generation())
-                    .with("expected", layout.generation()),
-            );
-        }
-        let sound = self.is_tombstone()
-            || self.bytes.len() >= HEADER + usize::from(self.slot_count()).div_ceil(8)
-                && slots.iter().all(|slot| self.try_slot(layout, *slot).is_some());
-        if sound {
-            return Ok(());
-        }
-        Err(Error::corrupt("the packed row is damaged")
-            .with("view", layout.view())
-            .with("bytes", self.bytes.len())
-            .help("rebuild the view with `larder materialize --rebuild`"))
-    }
-
-    /// What stands in a slot; a damaged slot reads as missing, which [`RowRef::check`] excludes.
-    #[inline]
-    pub fn slot(&self, layout: &ViewLayout, slot: u16) -> SlotCell<'a> {
-        self.try_slot(layout, slot).unwrap_or(SlotCell::Missing)
-    }
-
-    #[inline]
-    fn try_slot(&self, layout: &ViewLayout, slot: u16) -> Option<SlotCell<'a>> {
-        let count = self.slot_count();
-        if slot >= count || self.is_tombstone() {
-            return Some(SlotCell::Missing);
-        }
-        if self.bytes.get(HEADER + slot as usize / 8)? & (1 << (slot % 8)) == 0 {
-            return Some(SlotCell::Cell(Cell::Null));
-        }
-        let at = HEADER + usize::from(count).div_ceil(8) + layout.offset(slot);
-        let value_type = layout.slots()[slot as usize].value_type;
-        if let ValueType::Scalar(scalar) = value_type
-            && let Some(width) = scalar.fixed_width()
-        {
-            return get_fixed(scalar, self.bytes.get(at..at + width)?).map(SlotCell::Cell);
-        }
-        let pointer: &[u8; 8] = self.bytes.get(at..)?.first_chunk()?;
-        let word = |i: usize| {
-            u32::from_le_bytes([pointer[i], pointer[i + 1], pointer[i + 2], pointer[i + 3]]) as usize
+    #[cold]
+    fn refuse(self, length: usize) -> Error {
+        self.rows.bytes.truncate(self.start);
+        let slots = self.layout.slots();
+        let error = if let Some(slot) = self.wrong {
+            let of = slots
+                .get(usize::from(slot))
+                .map(|slot| slot.value_type.to_string());
+            Error::internal("a cell of another type was put into a slot")
+                .with("slot", slot)
+                .with("type", of.as_deref().unwrap_or("none"))
+        } else if slots.len() > MAX_SLOTS {
+            Error::definition(format!("a view has at most {MAX_SLOTS} slots, holes included"))
+                .with("slots", slots.len())
+        } else {
+            Error::input("a packed row must be shorter than 4 GiB").with("bytes", length)
         };
-        let bytes = self.bytes.get(word(0)..)?.get(..word(4))?;
-        let cell = match value_type {
-            ValueType::Scalar(scalar) => text_cell(scalar, bytes)?,
-            ValueType::List(item) => {
-                let list = ListCell::new(item, bytes);
-                list.check()?;
-                Cell::List(list)
-            }
-            ValueType::Vector(n) if bytes.len() == n as usize * 4 => Cell::Vector(bytes),
-            ValueType::Vector(_) => return None,
-        };
-        Some(SlotCell::Cell(cell))
+        error
+            .with("view", self.layout.view())
+            .with("row", self.rows.len())
     }
-}
-
-impl Cell<'_> {
-    /// The cell as an owned value of a type.
-    pub fn to_value(self, of: ValueType) -> Value {
-        match self {
-            Cell::Null => Value::Null,
-            Cell::Bool(v) => Value::Bool(v),
-            Cell::Int32(v) => Value::Int32(v),
-            Cell::Int64(v) => Value::Int64(v),
-            Cell::Float32(v) => Value::Float32(v),
-            Cell::Float64(v) => Value::Float64(v),
-            Cell::Str(v) => Value::str(v),
-            Cell::Bytes(v) => Value::Bytes(v.into()),
-            Cell::Timestamp(v) => Value::Timestamp(v),
-            Cell::Date(v) => Value::Date(v),
-            Cell::Decimal(v) => match of {
-                ValueType::Scalar(ScalarType::Decimal { scale, .. }) => Value::Decimal(v, scale),
-                _ => Value::Decimal(v, 0),
-            },
-            Cell::List(list) => Value::List(
-                list.iter()
-                    .map(|c| c.to_value(ValueType::Scalar(list.item)))
-                    .collect(),
-            ),
-            Cell::Vector(bytes) => Value::Vector(floats(bytes).collect()),
-        }
-    }
-}
-
-/// The floats of a vector cell.
-pub fn floats(bytes: &[u8]) -> impl ExactSizeIterator<Item = f32> + '_ {
-    bytes
-        .chunks_exact(4)
-        .map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
 }
