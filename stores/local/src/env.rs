@@ -1,27 +1,22 @@
-//! How one folder is opened, shared, read, resized and recognised.
+//! How an LMDB environment is opened, read, resized and recognised.
 //!
-//! LMDB must not be opened twice in one process, so a process-wide map of weak references hands out the one
-//! environment of a folder. Its map is large and sparse; when another process, or our own writer, outgrows it, it is
-//! remapped while no transaction of this process is alive, which the `gate` guarantees: every transaction holds it
-//! shared, remapping holds it alone.
+//! Its map is large and sparse; when another process, or our own writer, outgrows it, it is remapped while no
+//! transaction of this process is alive, which the `gate` guarantees: every transaction holds it shared, remapping
+//! holds it alone.
 
-use std::collections::HashMap;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions, FlagSetMode, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions, FlagSetMode, WithoutTls};
 use larder_base::error::{Error, Result};
-use larder_base::layout::Generation;
-use larder_base::names::ProjectName;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::fault::{self, Fault};
-use crate::key::{self, Digest, Place};
+use crate::key::{self, Digest};
+use crate::transaction::{Snapshot, Transaction, check_format};
 use crate::verify;
-use crate::writer::Writer;
 
 /// The one tree of a folder: rows, and the folder's own few entries under keys shorter than eight bytes.
 pub(crate) type Db = heed::Database<'static, Bytes, Bytes>;
@@ -31,45 +26,6 @@ const LOCK: &str = "lock.mdb";
 const MAX_READERS: u32 = 2048;
 /// The map never grows beyond this many bytes (64 TiB, half of what x86-64 can address).
 const MAX_MAP: usize = 1 << 46;
-const FORMAT: u32 = 1;
-const FORMAT_KEY: &[u8] = b"f";
-const IDENTITY_KEY: u8 = b'i';
-const RETENTION_KEY: &[u8] = b"r";
-
-/// A folder opened by this process: the environment and its writer thread.
-#[derive(Debug)]
-pub(crate) struct Folder {
-    // Dropped first: joins the thread, so that the environment closes with the last handle.
-    pub(crate) writer: Writer,
-    pub(crate) env: Arc<Env>,
-}
-
-static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Folder>>>> = LazyLock::new(Mutex::default);
-
-impl Folder {
-    /// Opens a folder, or finds it open already; creates it (mode 0700) if it is missing.
-    pub(crate) fn open(path: &Path, map_size: u64) -> Result<Arc<Self>> {
-        create(path)?;
-        let path = path
-            .canonicalize()
-            .map_err(|error| fault::io_error("the online store's folder cannot be opened", error, path))?;
-        // Held while opening: two threads that open one folder get one environment.
-        let mut open = OPEN.lock();
-        open.retain(|_, folder| folder.strong_count() > 0);
-        if let Some(folder) = open.get(&path).and_then(Weak::upgrade) {
-            folder.env.attached()?;
-            if folder.env.map_size() < page_multiple(map_size) {
-                folder.env.resize(page_multiple(map_size))?;
-            }
-            return Ok(folder);
-        }
-        let env = Arc::new(Env::open(path.clone(), map_size)?);
-        let writer = Writer::start(env.clone())?;
-        let folder = Arc::new(Self { writer, env });
-        open.insert(path, Arc::downgrade(&folder));
-        Ok(folder)
-    }
-}
 
 /// An open environment: reads, resizing, and the folder's own entries.
 pub(crate) struct Env {
@@ -292,138 +248,6 @@ impl Env {
     }
 }
 
-/// One consistent state of a folder, for reading.
-pub(crate) struct Snapshot<'e> {
-    pub(crate) db: Db,
-    pub(crate) txn: RoTxn<'e, WithoutTls>,
-    pub(crate) digest: Digest,
-    path: &'e Path,
-}
-
-impl Snapshot<'_> {
-    /// One of the folder's own entries or a stored row, by stored key.
-    pub(crate) fn get(&self, stored: &[u8]) -> Result<Option<&[u8]>> {
-        self.db.get(&self.txn, stored).map_err(|error| self.error(error))
-    }
-
-    /// All entries from a stored key on, in order.
-    pub(crate) fn range(&self, from: Bound<&[u8]>) -> Result<heed::RoRange<'_, Bytes, Bytes>> {
-        self.db
-            .range(&self.txn, &(from, Bound::Unbounded))
-            .map_err(|error| self.error(error))
-    }
-
-    /// How many entries the folder holds: rows, tombstones, and a few of its own.
-    pub(crate) fn entries(&self) -> u64 {
-        self.db.len(&self.txn).unwrap_or(0)
-    }
-
-    /// What a failure on this snapshot means to the caller.
-    pub(crate) fn error(&self, error: heed::Error) -> Error {
-        fault::translate(error, self.path)
-    }
-
-    /// The random value that `prepare` wrote for a project.
-    pub(crate) fn identity(&self, project: &ProjectName) -> Result<Option<u128>> {
-        match self.get(&identity_key(project))? {
-            None => Ok(None),
-            Some(bytes) => match bytes.try_into() {
-                Ok(identity) => Ok(Some(u128::from_be_bytes(identity))),
-                Err(_) => Err(
-                    Error::corrupt("the identity of the online store's folder is damaged")
-                        .with("folder", self.path.display())
-                        .help("move the folder away and materialize again"),
-                ),
-            },
-        }
-    }
-}
-
-/// A write transaction on the writer thread.
-pub(crate) struct Transaction<'e> {
-    pub(crate) db: Db,
-    pub(crate) txn: RwTxn<'e>,
-    pub(crate) digest: Digest,
-    /// Reused for values of long keys.
-    pub(crate) scratch: Vec<u8>,
-}
-
-impl Transaction<'_> {
-    /// Marks the folder as ours before the first row or identity is written.
-    pub(crate) fn claim(&mut self) -> Result<(), Fault> {
-        if self.db.get(&self.txn, FORMAT_KEY)?.is_none() {
-            self.db.put(&mut self.txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// The identity of a project in this folder, created from `fresh` if there is none.
-    pub(crate) fn identity(&mut self, project: &ProjectName, fresh: u128) -> Result<u128, Fault> {
-        let key = identity_key(project);
-        if let Some(bytes) = self.db.get(&self.txn, &key)?
-            && let Ok(identity) = bytes.try_into()
-        {
-            return Ok(u128::from_be_bytes(identity));
-        }
-        self.db.put(&mut self.txn, &key, &fresh.to_be_bytes())?;
-        Ok(fresh)
-    }
-
-    /// After how many µs past their event time rows of a place may be freed.
-    pub(crate) fn retention(&self) -> Result<HashMap<Place, i64>, Fault> {
-        let bytes = self.db.get(&self.txn, RETENTION_KEY)?.unwrap_or_default();
-        let entry = |entry: &[u8]| Some((Place::stored(entry)?, i64::from_be_bytes(*entry.last_chunk()?)));
-        Ok(bytes.chunks_exact(16).filter_map(entry).collect())
-    }
-
-    /// Remembers the retention of places, beside the rows, for whichever process sweeps.
-    pub(crate) fn set_retention(&mut self, all: &HashMap<Place, i64>) -> Result<(), Fault> {
-        let mut entries: Vec<_> = all.iter().collect();
-        entries.sort_unstable();
-        let bytes: Vec<u8> = entries
-            .into_iter()
-            .flat_map(|(place, span)| place.0.into_iter().chain(span.to_be_bytes()))
-            .collect();
-        Ok(self.db.put(&mut self.txn, RETENTION_KEY, &bytes)?)
-    }
-}
-
-/// Five bytes, so that it is no row's.
-fn identity_key(project: &ProjectName) -> [u8; 5] {
-    let place = Place::new(project, Generation(0)).0;
-    [IDENTITY_KEY, place[4], place[5], place[6], place[7]]
-}
-
-fn check_format(view: &Snapshot<'_>, path: &Path) -> Result<()> {
-    let found = match view.get(FORMAT_KEY)? {
-        Some(bytes) => bytes.try_into().map(u32::from_be_bytes).unwrap_or(0),
-        None => {
-            let entries = view
-                .db
-                .len(&view.txn)
-                .map_err(|error| fault::translate(error, path))?;
-            if entries == 0 {
-                return Ok(());
-            }
-            return Err(
-                Error::config("the folder holds an LMDB database that larder did not write")
-                    .with("folder", path.display())
-                    .help("choose another `path`"),
-            );
-        }
-    };
-    if found == FORMAT {
-        return Ok(());
-    }
-    Err(
-        Error::config("the online store's folder was written in another format")
-            .with("folder", path.display())
-            .with("found", found)
-            .with("known", FORMAT)
-            .help("use the version of larder that wrote it, or move the folder away and materialize again"),
-    )
-}
-
 fn open_lmdb(path: &Path, map_size: usize) -> Result<heed::Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_size).max_readers(MAX_READERS);
@@ -451,18 +275,8 @@ fn open_lmdb(path: &Path, map_size: usize) -> Result<heed::Env<WithoutTls>> {
     }
 }
 
-fn create(path: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|error| fault::io_error("the online store's folder cannot be created", error, path))
-}
-
 /// The next multiple of 64 KiB, which is a multiple of every page size in use.
-fn page_multiple(map_size: u64) -> usize {
+pub(crate) fn page_multiple(map_size: u64) -> usize {
     let size = usize::try_from(map_size)
         .unwrap_or(MAX_MAP)
         .clamp(1 << 20, MAX_MAP);

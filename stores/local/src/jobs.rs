@@ -8,10 +8,10 @@ use larder_base::names::ProjectName;
 use larder_base::row::RowRef;
 use tokio::sync::oneshot;
 
-use crate::env::Transaction;
 use crate::fault::Fault;
 use crate::key::Place;
 use crate::rows::Put;
+use crate::transaction::Transaction;
 use crate::writer::{Budget, Job};
 
 /// Rows between two looks at the clock.
@@ -84,7 +84,7 @@ impl<B: Batch> Job for Store<B> {
                 Put::Stale => self.counts.stale += 1,
             }
             self.at += 1;
-            if self.at % ROWS_PER_LOOK == 0 && budget.spent() {
+            if self.at.is_multiple_of(ROWS_PER_LOOK) && budget.spent() {
                 break;
             }
         }

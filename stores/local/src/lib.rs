@@ -6,7 +6,9 @@
 //! | `config` | which options there are |
 //! | `store` | how the contract is kept |
 //! | `scan` | how a view is walked in key order |
-//! | `env` | how a folder is opened, shared, read and resized |
+//! | `folder` | which folders are open in this process |
+//! | `env` | how an LMDB environment is opened, read and resized |
+//! | `transaction` | what a transaction sees besides rows |
 //! | `writer` | how writes are queued, grouped and committed |
 //! | `jobs` | what can be queued |
 //! | `rows` | how one row is found and replaced |
@@ -17,11 +19,13 @@
 mod config;
 mod env;
 mod fault;
+mod folder;
 mod jobs;
 mod key;
 mod rows;
 mod scan;
 mod store;
+mod transaction;
 mod verify;
 mod writer;
 

@@ -6,9 +6,10 @@ use heed::RoTxn;
 use larder_base::error::{Error, Result};
 use larder_base::row::{HEADER, VERSION_RANGE};
 
-use crate::env::{Db, Snapshot, Transaction};
+use crate::env::Db;
 use crate::fault::Fault;
 use crate::key::{self, PROBES, Place, StoredKey};
+use crate::transaction::{Snapshot, Transaction};
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

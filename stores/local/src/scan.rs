@@ -8,8 +8,8 @@ use std::ops::Bound;
 use larder_base::error::Result;
 use larder_base::online::ScannedRow;
 
-use crate::env::Snapshot;
 use crate::key::{self, HEAD, Place};
+use crate::transaction::Snapshot;
 
 /// Up to `limit` rows of a place with keys greater than `after`, tombstones included.
 pub(crate) fn page(

@@ -21,10 +21,11 @@ use larder_base::time::Span;
 use parking_lot::Mutex;
 
 use crate::config::{Durability, LocalConfig};
-use crate::env::{Folder, Snapshot};
+use crate::folder::Folder;
 use crate::jobs::{Batch, Cursor, Prepare, Reclaim, Store, Sweep};
 use crate::key::{self, Place, StoredKey};
 use crate::scan;
+use crate::transaction::Snapshot;
 
 /// Added to a view's retention, so that a row outlives every reader's idea of the present.
 const GRACE: i64 = 3_600_000_000;

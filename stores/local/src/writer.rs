@@ -12,8 +12,9 @@ use larder_base::error::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::env::{Env, Transaction};
+use crate::env::Env;
 use crate::fault::{self, Fault};
+use crate::transaction::Transaction;
 
 /// How long one transaction may work before it commits.
 const HOLD: Duration = Duration::from_millis(8);
