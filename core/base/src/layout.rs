@@ -205,7 +205,7 @@ impl ViewLayout {
 
     /// Numbers of the slots in use.
     pub fn active_slots(&self) -> impl Iterator<Item = u16> + '_ {
-        (0_u16..)
+        (0_u16..=u16::MAX)
             .zip(&self.slots)
             .filter(|(_, slot)| !slot.removed)
             .map(|(number, _)| number)

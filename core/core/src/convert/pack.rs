@@ -41,7 +41,7 @@ pub fn pack_rows(
         for (slot, reader) in &readers {
             writer.put(*slot, reader.cell(row, &mut scratch));
         }
-        writer.finish();
+        writer.finish()?;
     }
     Ok(())
 }
