@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The command line of the larder feature store.
+mod output;
+mod rows;
+mod sample;

@@ -1,0 +1,91 @@
+//! How far is long work, for people at a terminal?
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use larder::Progress;
+
+/// Whether bars are shown: only on a terminal, and not when silence was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bars {
+    shown: bool,
+}
+
+impl Bars {
+    /// Bars on stderr, where that is a terminal.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            shown: !quiet && std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// No bars.
+    pub(crate) fn hidden() -> Self {
+        Self { shown: false }
+    }
+
+    /// A bar that counts rows.
+    pub(crate) fn rows(self, what: &'static str) -> Bar {
+        let bar = ProgressBar::with_draw_target(
+            None,
+            if self.shown {
+                ProgressDrawTarget::stderr()
+            } else {
+                ProgressDrawTarget::hidden()
+            },
+        );
+        let style = ProgressStyle::with_template("{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Bar(bar)
+    }
+}
+
+/// One bar; it goes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// Follows shared counters until the returned guard is dropped.
+    pub(crate) fn follow(&self, progress: Progress) -> Following {
+        let bar = self.0.clone();
+        Following(tokio::spawn(async move {
+            loop {
+                let (done, total) = progress.get();
+                bar.set_length(total.max(done));
+                bar.set_position(done);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }))
+    }
+
+    /// Says what is worked on.
+    pub(crate) fn say(&self, text: String) {
+        self.0.set_message(text);
+    }
+
+    /// Sets how many rows are done.
+    pub(crate) fn at(&self, rows: u64) {
+        self.0.set_length(self.0.length().unwrap_or(0).max(rows));
+        self.0.set_position(rows);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A bar that follows counters.
+#[derive(Debug)]
+pub(crate) struct Following(tokio::task::JoinHandle<()>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

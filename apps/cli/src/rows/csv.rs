@@ -1,0 +1,273 @@
+//! How does text in CSV become typed columns?
+//!
+//! All cells are read as text first and then turned column by column, so that a wrong cell is
+//! named by line and column, and never by its value, which may be sensitive.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_csv::reader::Format;
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use larder::convert::{Zone, array_of, arrow_type, coerce};
+use larder::{Error, Result, ScalarType, Value, ValueType};
+
+use super::read::Columns;
+
+/// Rows that are looked at to tell what an undeclared column holds.
+const LOOK_AT: usize = 1_000;
+
+/// Reads a CSV file with a header.
+pub(super) fn read(path: &Path, mut file: File, columns: &Columns) -> Result<Vec<RecordBatch>> {
+    let bad = |cause: arrow_schema::ArrowError| {
+        Error::input(format!("`{}` is no CSV with a header", path.display()))
+            .help("the first line names the columns; every line has as many cells")
+            .source(cause)
+    };
+    let format = Format::default().with_header(true);
+    skip_mark(&mut file)?;
+    let (looks_like, _) = format.infer_schema(&mut file, Some(LOOK_AT)).map_err(bad)?;
+    skip_mark(&mut file)?;
+    let names: Vec<String> = looks_like.fields().iter().map(|field| field.name().trim().to_owned()).collect();
+    refuse_twice(path, &names)?;
+    let texts = Schema::new(
+        names
+            .iter()
+            .map(|name| Field::new(name, DataType::Utf8, true))
+            .collect::<Vec<_>>(),
+    );
+    let reader = arrow_csv::ReaderBuilder::new(Arc::new(texts))
+        .with_header(true)
+        .with_batch_size(65_536)
+        .build(file)
+        .map_err(bad)?;
+    let zone = columns.timezone.as_deref().map(Zone::new).transpose()?;
+    let mut first_line = 2;
+    let mut batches = Vec::new();
+    for texts in reader {
+        let texts = texts.map_err(bad)?;
+        let mut arrays = Vec::with_capacity(names.len());
+        for (i, name) in names.iter().enumerate() {
+            let cells = texts.column(i).as_string::<i32>();
+            let array = match columns.types.get(name) {
+                Some(of) => declared(cells, *of, zone.as_ref()),
+                None => guessed(cells, looks_like.field(i).data_type()),
+            };
+            arrays.push(array.map_err(|wrong| wrong.at(path, name, first_line))?);
+        }
+        first_line += texts.num_rows();
+        let named = names.iter().cloned().zip(arrays).map(|(name, array)| (name, array, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(named);
+        batches.push(batch.map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))?);
+    }
+    Ok(batches)
+}
+
+fn refuse_twice(path: &Path, names: &[String]) -> Result<()> {
+    match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        Some((_, name)) => Err(Error::input(format!(
+            "`{}` has two columns `{name}`",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Goes to the first name; spreadsheets put a byte-order mark before it.
+fn skip_mark(file: &mut File) -> Result<()> {
+    let mut mark = [0_u8; 3];
+    let failed = |cause| Error::unavailable("a CSV file cannot be read").source(cause);
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    let read = file.read(&mut mark).map_err(failed)?;
+    if read < 3 || mark != *b"\xef\xbb\xbf" {
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a cell: the row within its batch and what was expected.
+struct Wrong {
+    row: usize,
+    what: String,
+    help: Option<&'static str>,
+}
+
+impl Wrong {
+    fn at(self, path: &Path, column: &str, first_line: usize) -> Error {
+        let error = Error::input(format!(
+            "`{}`, line {}, column `{column}`: {}",
+            path.display(),
+            first_line + self.row,
+            self.what
+        ));
+        match self.help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+fn guessed(cells: &StringArray, looks_like: &DataType) -> Result<ArrayRef, Wrong> {
+    match looks_like {
+        DataType::Int64 | DataType::Float64 | DataType::Boolean | DataType::Date32 => {
+            // The guess comes from the first rows; where a later one disagrees it stays text.
+            Ok(cast(cells, looks_like).unwrap_or_else(|_| Arc::new(cells.clone())))
+        }
+        _ => Ok(Arc::new(cells.clone())),
+    }
+}
+
+fn declared(cells: &StringArray, of: ValueType, zone: Option<&Zone>) -> Result<ArrayRef, Wrong> {
+    match of {
+        ValueType::STRING => Ok(Arc::new(cells.clone())),
+        ValueType::TIMESTAMP => timestamps(cells, zone),
+        ValueType::Scalar(
+            ScalarType::Bool
+            | ScalarType::Int32
+            | ScalarType::Int64
+            | ScalarType::Float32
+            | ScalarType::Float64
+            | ScalarType::Date,
+        ) => cast(cells, &arrow_type(of)).map_err(|row| Wrong {
+            row,
+            what: format!("not a {of}"),
+            help: None,
+        }),
+        _ => {
+            let mut values = Vec::with_capacity(cells.len());
+            for (row, cell) in cells.iter().enumerate() {
+                values.push(match cell {
+                    None => Value::Null,
+                    Some(text) => Value::parse(text.trim(), of).map_err(|_| Wrong {
+                        row,
+                        what: format!("not a {of}"),
+                        help: None,
+                    })?,
+                });
+            }
+            array_of(&values, of).map_err(|_| Wrong {
+                row: 0,
+                what: format!("not a {of}"),
+                help: None,
+            })
+        }
+    }
+}
+
+/// Casts text; the error is the first row that had a value and got none.
+fn cast(cells: &StringArray, to: &DataType) -> Result<ArrayRef, usize> {
+    let options = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let array = cast_with_options(cells, to, &options).map_err(|_| 0_usize)?;
+    if array.null_count() > cells.null_count() {
+        let lost = (0..cells.len()).find(|row| cells.is_valid(*row) && array.is_null(*row));
+        return Err(lost.unwrap_or(0));
+    }
+    Ok(array)
+}
+
+fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wrong> {
+    let not_an_instant = |row| Wrong {
+        row,
+        what: "not an instant".to_owned(),
+        help: Some("write RFC 3339 such as 2026-05-01T00:00:00Z"),
+    };
+    let zoned: BooleanArray = cells.iter().map(|cell| Some(cell.is_none_or(has_zone))).collect();
+    // Arrow knows offsets only; the values are the same, the name of the zone is ours.
+    let offset = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+    let utc = |cells: &StringArray| {
+        let instants = cast(cells, &offset).map_err(not_an_instant)?;
+        coerce(&instants, ValueType::TIMESTAMP, None).map_err(|_| not_an_instant(0))
+    };
+    if zoned.false_count() == 0 {
+        return utc(cells);
+    }
+    let Some(zone) = zone else {
+        return Err(Wrong {
+            row: (0..zoned.len()).find(|row| !zoned.value(*row)).unwrap_or(0),
+            what: "the time has no zone".to_owned(),
+            help: Some("give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z"),
+        });
+    };
+    let internal = |_| not_an_instant(0);
+    let only = |keep: bool| -> StringArray {
+        let pairs = cells.iter().zip(zoned.values().iter());
+        pairs.map(|(cell, zoned)| cell.filter(|_| zoned == keep)).collect()
+    };
+    let with_zone = utc(&only(true))?;
+    let local = cast(&only(false), &DataType::Timestamp(TimeUnit::Microsecond, None)).map_err(not_an_instant)?;
+    let local = coerce(&local, ValueType::TIMESTAMP, Some(zone)).map_err(|_| not_an_instant(0))?;
+    arrow_select::zip::zip(&zoned, &with_zone, &local).map_err(internal)
+}
+
+/// Whether a written time ends in `Z` or an offset; the date's own hyphens do not count.
+fn has_zone(text: &str) -> bool {
+    let text = text.trim();
+    let Some(clock) = text.get(10..) else {
+        return false;
+    };
+    clock.ends_with(['Z', 'z']) || clock.contains(['+', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+
+    use super::*;
+
+    fn read_text(text: &str, columns: &[(&str, &str)], zone: Option<&str>) -> Result<Vec<RecordBatch>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        std::fs::write(&path, text).unwrap();
+        let types = columns
+            .iter()
+            .map(|(name, of)| ((*name).to_owned(), of.parse().unwrap()))
+            .collect();
+        super::super::read(
+            &path,
+            &Columns {
+                types,
+                timezone: zone.map(str::to_owned),
+            },
+        )
+    }
+
+    #[test]
+    fn declared_types_win_and_others_are_guessed() {
+        let text = "\u{feff}id,at,n,label,tags\n007,2026-05-01T00:00:00+02:00,1,x,\"[1,2]\"\n,,2,,\n";
+        let batches = read_text(text, &[("id", "string"), ("at", "timestamp"), ("tags", "list<int32>")], None).unwrap();
+        let batch = &batches[0];
+        assert_eq!(batch.column(0).as_string::<i32>().value(0), "007");
+        assert!(batch.column(0).is_null(1));
+        let at = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(at.value(0), "2026-04-30T22:00:00Z".parse::<larder::Micros>().unwrap().0);
+        assert_eq!(batch.column(2).as_primitive::<Int64Type>().value(1), 2);
+        assert_eq!(batch.column(4).as_list::<i32>().value_length(0), 2);
+    }
+
+    #[test]
+    fn times_without_a_zone_need_one_to_be_named() {
+        let text = "at\n2026-05-01T12:00:00Z\n2026-05-01 12:00:00\n";
+        let error = read_text(text, &[("at", "timestamp")], None).unwrap_err().to_string();
+        assert!(error.contains("line 3, column `at`") && error.contains("--timezone"), "{error}");
+        let batches = read_text(text, &[("at", "timestamp")], Some("+02:00")).unwrap();
+        let at = batches[0].column(0).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(at.value(0) - at.value(1), 2 * 3_600_000_000);
+    }
+
+    #[test]
+    fn a_wrong_cell_is_named_by_its_place_only() {
+        let error = read_text("id\n1\nsecret\n", &[("id", "int64")], None).unwrap_err().to_string();
+        assert!(error.contains("line 3, column `id`: not a int64"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        let error = read_text("id,id\n1,2\n", &[], None).unwrap_err().to_string();
+        assert!(error.contains("two columns `id`"), "{error}");
+        assert!(read_text("id,b\n1\n", &[], None).is_err());
+    }
+}

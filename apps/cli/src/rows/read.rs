@@ -1,0 +1,62 @@
+//! How are rows read from a file named on the command line?
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use larder::{Error, Result, ValueType};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::csv;
+
+/// What is known of the columns before a file is opened; needed where files carry no types.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Columns {
+    /// Declared types by column name. Columns that are not here keep what they look like.
+    pub(crate) types: BTreeMap<String, ValueType>,
+    /// Zone of times without one.
+    pub(crate) timezone: Option<String>,
+}
+
+impl Columns {
+    /// Declares a column; the first declaration stays.
+    pub(crate) fn declare(&mut self, column: impl Into<String>, of: ValueType) {
+        self.types.entry(column.into()).or_insert(of);
+    }
+}
+
+/// Reads all rows of a CSV (`.csv`), Parquet (`.parquet`) or Arrow IPC file (`.arrow`, `.feather`).
+///
+/// # Errors
+/// `NotFound` where there is no such file, `Input` for rows that cannot be read, with their line.
+pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    if !matches!(extension.as_str(), "csv" | "parquet" | "arrow" | "feather" | "ipc") {
+        return Err(Error::input(format!("`{}` is no file of a known kind", path.display()))
+            .help("give rows as .csv, .parquet, .arrow or .feather"));
+    }
+    let file = open(path)?;
+    let damaged = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::input(format!("`{}` cannot be read", path.display())).source(cause)
+    };
+    match extension.as_str() {
+        "csv" => csv::read(path, file, columns),
+        "parquet" => ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(65_536).build())
+            .map_err(|e| damaged(e.into()))?
+            .collect::<Result<_, _>>()
+            .map_err(|e| damaged(e.into())),
+        _ => arrow_ipc::reader::FileReader::try_new(file, None)
+            .map_err(|e| damaged(e.into()))?
+            .collect::<Result<_, _>>()
+            .map_err(|e| damaged(e.into())),
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file `{}`", path.display())),
+        _ => Error::unavailable(format!("`{}` cannot be opened", path.display())).source(cause),
+    })
+}

@@ -1,0 +1,271 @@
+//! How are rows written to a file, whole or not at all?
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use larder::convert::{arrow_type, coerce, infer_type, value_at};
+use larder::{Error, Result, ValueType};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+/// A file of rows under a temporary name beside its place, until [`RowsFile::finish`].
+pub(crate) struct RowsFile {
+    path: PathBuf,
+    temporary: Temporary,
+    writer: Writer,
+}
+
+enum Writer {
+    Parquet(Box<ArrowWriter<BufWriter<File>>>),
+    Csv(Box<arrow_csv::Writer<BufWriter<File>>>, SchemaRef),
+    Arrow(Box<arrow_ipc::writer::FileWriter<BufWriter<File>>>),
+}
+
+/// Removed when dropped, unless it got its name.
+struct Temporary(Option<PathBuf>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // A file that cannot be removed is no reason to hide why the work failed.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl RowsFile {
+    /// Refuses early what could not be written in the end.
+    ///
+    /// # Errors
+    /// `Input` for an unknown kind of file or a folder that does not exist.
+    pub(crate) fn check(path: &Path) -> Result<()> {
+        kind(path)?;
+        let folder = folder(path);
+        if !folder.is_dir() {
+            return Err(Error::input(format!("there is no folder `{}`", folder.display())).help("create it first"));
+        }
+        if path.is_dir() {
+            return Err(Error::input(format!("`{}` is a folder", path.display())).help("name a file"));
+        }
+        Ok(())
+    }
+
+    /// Begins a file of the kind its extension names: `.parquet` (zstd), `.csv`, `.arrow`.
+    ///
+    /// # Errors
+    /// As [`RowsFile::check`], and `Unavailable` when it cannot be written.
+    pub(crate) fn create(path: &Path, schema: &SchemaRef) -> Result<Self> {
+        Self::check(path)?;
+        let kind = kind(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = folder(path).join(format!(".{name}.{}.tmp", std::process::id()));
+        let file = File::create(&temporary).map_err(|cause| cannot(path, cause))?;
+        let guard = Temporary(Some(temporary));
+        let file = BufWriter::new(file);
+        let writer = match kind {
+            Kind::Parquet => {
+                let level = ZstdLevel::try_new(3).map_err(|cause| cannot(path, cause))?;
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
+                Writer::Parquet(Box::new(writer.map_err(|cause| cannot(path, cause))?))
+            }
+            Kind::Csv => Writer::Csv(Box::new(arrow_csv::Writer::new(file)), schema.clone()),
+            Kind::Arrow => {
+                let writer = arrow_ipc::writer::FileWriter::try_new(file, schema);
+                Writer::Arrow(Box::new(writer.map_err(|cause| cannot(path, cause))?))
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            temporary: guard,
+            writer,
+        })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// `Unavailable` when they cannot be written, such as on a full disk.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let path = &self.path;
+        match &mut self.writer {
+            Writer::Parquet(writer) => writer.write(batch).map_err(|cause| cannot(path, cause)),
+            Writer::Csv(writer, _) => writer.write(&flat(batch)?).map_err(|cause| cannot(path, cause)),
+            Writer::Arrow(writer) => writer.write(batch).map_err(|cause| cannot(path, cause)),
+        }
+    }
+
+    /// Makes the file durable and gives it its name; what stood there is replaced at once.
+    ///
+    /// # Errors
+    /// `Unavailable` when that fails; then nothing is left behind.
+    pub(crate) fn finish(mut self) -> Result<u64> {
+        let path = self.path.clone();
+        let into_file = |buffered: BufWriter<File>| {
+            buffered.into_inner().map_err(|cause| cannot(&path, cause.into_error()))
+        };
+        let file = match self.writer {
+            Writer::Parquet(writer) => into_file(writer.into_inner().map_err(|cause| cannot(&path, cause))?)?,
+            Writer::Csv(mut writer, schema) => {
+                // Without rows nothing has written the header yet.
+                let empty = flat(&RecordBatch::new_empty(schema))?;
+                writer.write(&empty).map_err(|cause| cannot(&path, cause))?;
+                into_file(writer.into_inner())?
+            }
+            Writer::Arrow(mut writer) => {
+                writer.finish().map_err(|cause| cannot(&path, cause))?;
+                into_file(writer.into_inner().map_err(|cause| cannot(&path, cause))?)?
+            }
+        };
+        file.sync_all().map_err(|cause| cannot(&path, cause))?;
+        let bytes = file.metadata().map_err(|cause| cannot(&path, cause))?.len();
+        if let Some(temporary) = self.temporary.0.as_ref() {
+            std::fs::rename(temporary, &path).map_err(|cause| cannot(&path, cause))?;
+        }
+        self.temporary.0 = None;
+        Ok(bytes)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Parquet,
+    Csv,
+    Arrow,
+}
+
+fn kind(path: &Path) -> Result<Kind> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    match extension.as_str() {
+        "parquet" => Ok(Kind::Parquet),
+        "csv" => Ok(Kind::Csv),
+        "arrow" | "feather" | "ipc" => Ok(Kind::Arrow),
+        _ => Err(Error::input(format!("`{}` is no file of a known kind", path.display()))
+            .help("write to .parquet, .csv or .arrow")),
+    }
+}
+
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn cannot(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::unavailable(format!("`{}` cannot be written", path.display())).source(cause)
+}
+
+/// Writes rows as CSV with a header.
+///
+/// # Errors
+/// `Unavailable` when they cannot be written.
+pub(crate) fn write_csv(out: impl Write, batch: &RecordBatch) -> Result<()> {
+    let failed = |cause: ArrowError| Error::unavailable("rows cannot be written as CSV").source(cause);
+    arrow_csv::Writer::new(out).write(&flat(batch)?).map_err(failed)
+}
+
+/// The same rows with lists, vectors and bytes as text, since CSV knows no others.
+fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let of = infer_type(column.data_type());
+        let as_text = of.filter(|of| matches!(of, ValueType::List(_) | ValueType::Vector(_)) || *of == ValueType::BYTES);
+        match as_text {
+            Some(of) => {
+                let canonical = match column.data_type() == &arrow_type(of) {
+                    true => column.clone(),
+                    false => coerce(column, of, None)?,
+                };
+                let text = (0..canonical.len()).map(|row| match value_at(&canonical, row, of) {
+                    larder::Value::Null => None,
+                    value => Some(value.to_string()),
+                });
+                fields.push(Field::new(field.name(), DataType::Utf8, true));
+                columns.push(Arc::new(text.collect::<StringArray>()));
+            }
+            None if *column.data_type() == arrow_type(ValueType::TIMESTAMP) => {
+                // Arrow's writer knows offsets only; the instants are the same.
+                let instants = column.as_primitive::<TimestampMicrosecondType>().clone();
+                let instants = instants.with_timezone("+00:00");
+                fields.push(Field::new(field.name(), instants.data_type().clone(), true));
+                columns.push(Arc::new(instants));
+            }
+            None => {
+                fields.push(field.as_ref().clone());
+                columns.push(column.clone());
+            }
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|e| Error::internal("rows could not be put together").source(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Int64Array;
+
+    use super::*;
+    use crate::rows::{Columns, read};
+
+    fn batch() -> RecordBatch {
+        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef)]).unwrap()
+    }
+
+    #[test]
+    fn csv_has_instants_and_lists_as_text() {
+        let times = arrow_array::TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC");
+        let list = larder::convert::array_of(
+            &[larder::Value::List(vec![larder::Value::Int64(1), larder::Value::Null])],
+            "list<int64>".parse().unwrap(),
+        );
+        let batch = RecordBatch::try_from_iter([("at", Arc::new(times) as ArrayRef), ("l", list.unwrap())]).unwrap();
+        let mut out = Vec::new();
+        write_csv(&mut out, &batch).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "at,l\n1970-01-01T00:00:01.500Z,\"[1,null]\"\n");
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.parquet", "a.csv", "a.arrow"] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "old").unwrap();
+            let mut file = RowsFile::create(&path, &batch().schema()).unwrap();
+            file.write(&batch()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "old", "{name}");
+            assert!(file.finish().unwrap() > 3);
+            let rows = read(&path, &Columns::default()).unwrap();
+            assert_eq!(rows[0].column(0), batch().column(0), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_work_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let mut file = RowsFile::create(&path, &batch().schema()).unwrap();
+        file.write(&batch()).unwrap();
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(RowsFile::check(&dir.path().join("no/a.parquet")).is_err());
+        assert!(RowsFile::check(&dir.path().join("a.xlsx")).is_err());
+    }
+
+    #[test]
+    fn a_csv_without_rows_has_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        RowsFile::create(&path, &batch().schema()).unwrap().finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "id\n");
+    }
+}
