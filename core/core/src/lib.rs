@@ -29,6 +29,7 @@ pub use plugin_offline::OfflineStoreConfig;
 pub mod arrow {
     pub use arrow_buffer as buffer;
     pub use arrow_cast as cast;
+    pub use arrow_row as row;
     pub use arrow_schema as datatypes_schema;
     pub use arrow_select as compute;
 

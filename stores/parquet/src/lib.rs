@@ -1,1 +1,44 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+//! # Map of this crate: from a path to an answer
+//!
+//! | module | question |
+//! | --- | --- |
+//! | `config` | which options there are |
+//! | `store` | how the contract is kept |
+//! | `discover`, `glob`, `hive` | which files a source has, and what their paths say |
+//! | `object` | how bytes are read: the seam for object stores |
+//! | `footer`, `schema` | what files say about themselves |
+//! | `prune`, `plan` | what has to be read |
+//! | `reader` | how rows of a row group become batches |
+//! | `join` | how a point-in-time join runs |
+//! | `scan`, `tie` | pass 1: who wins |
+//! | `fetch` | pass 2: what the winners hold |
+//! | `rows` | how rows of a window stream out |
+//! | `append` | how rows are added |
+//! | `work` | how threads share work and are stopped |
+//! | `fault` | what a failure means |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod append;
+mod config;
+mod discover;
+mod fault;
+mod fetch;
+mod footer;
+mod glob;
+mod hive;
+mod join;
+mod object;
+mod plan;
+mod prune;
+mod reader;
+mod rows;
+mod scan;
+mod schema;
+mod store;
+mod tie;
+mod work;
+
+pub use config::{PLUGIN, ParquetConfig};
+pub use store::ParquetStore;

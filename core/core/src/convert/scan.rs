@@ -1,11 +1,40 @@
 //! The columns a scan wants, out of the columns a source has.
 
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, cast::AsArray};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, TimestampMicrosecondArray, cast::AsArray};
+use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
 use larder_base::{Error, Result, ValueType, error::suggest};
 
 use super::{Zone, accepts, coerce, null_array};
 use crate::offline::ViewScan;
+
+/// Marks, in a field's metadata, a column whose values are text outside of the data (the `k=v` folders of a path) and
+/// are read as whatever scalar type a view declares. The field's own type is only what the values look like.
+pub const PARTITION: &str = "larder.partition";
+
+/// Name of the last column in batches of a scan whose source has `tie_break` columns: their row
+/// format, which compares as bytes like the columns do.
+pub const TIE_BREAK_COLUMN: &str = "__tie_break";
+
+/// The row format of tie-break columns; `None` where there are none. Nulls are smallest.
+///
+/// # Errors
+/// `Definition` for a column of a type that has no order.
+pub fn tie_rows(columns: &[ArrayRef]) -> Result<Option<Rows>> {
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let fields = columns
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()))
+        .collect();
+    let converter = RowConverter::new(fields).map_err(|error| {
+        Error::definition("a `tie_break` column is of a type that has no order").source(error)
+    })?;
+    let rows = converter.convert_columns(columns);
+    rows.map(Some)
+        .map_err(|error| Error::internal("tie-break columns could not be compared").source(error))
+}
 
 /// Finds and coerces the columns of one source for one scan; shared by all stores that read
 /// columns themselves.
@@ -53,10 +82,13 @@ impl<'a> SourceColumns<'a> {
     /// `Input` naming `place` (a file), the column, and what would help.
     pub fn check(&self, schema: &Schema, place: &str) -> Result<()> {
         for (name, value_type) in self.wanted() {
-            self.type_of(schema, name, place).and_then(|from| {
-                accepts(from, value_type, self.zone.is_some())
-                    .map_err(|error| self.locate(error, name, place))
-            })?;
+            let from = self.type_of(schema, name, place)?;
+            let marked = |name| schema.field_with_name(name).is_ok_and(|f| f.metadata().contains_key(PARTITION));
+            if marked(name) && matches!(value_type, ValueType::Scalar(_)) {
+                continue;
+            }
+            accepts(from, value_type, self.zone.is_some())
+                .map_err(|error| self.locate(error, name, place))?;
         }
         for name in &self.scan.source.tie_break {
             self.type_of(schema, name, place)?;
@@ -187,6 +219,10 @@ impl<'a> SourceColumns<'a> {
             None => null_array(ValueType::TIMESTAMP, batch.num_rows()),
         });
         columns.extend(self.features(batch, place)?);
+        if let Some(rows) = tie_rows(&self.tie_break(batch, place)?)? {
+            let bytes: BinaryArray = rows.iter().map(|row| Some(row.data().to_vec())).collect();
+            columns.push(std::sync::Arc::new(bytes));
+        }
         RecordBatch::try_new(self.scan.schema(), columns)
             .map_err(|error| Error::internal("the columns of a scan do not fit its schema").source(error))
     }

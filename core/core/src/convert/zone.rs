@@ -57,6 +57,18 @@ impl Zone {
         let instant = self.zone.to_ambiguous_timestamp(civil).compatible().ok()?;
         Some(instant.as_microsecond())
     }
+
+    /// The wall-clock time, as µs since 1970-01-01T00:00 local, of an instant in µs UTC; for writing naive columns.
+    ///
+    /// Two instants may have the same one where a clock is set back: only [`Zone::to_utc`] of the result tells whether
+    /// it means this instant. `None` outside of years −9999 to 9999.
+    pub fn to_local(&self, utc: i64) -> Option<i64> {
+        if self.utc {
+            return Some(utc);
+        }
+        let civil = self.zone.to_datetime(jiff::Timestamp::from_microsecond(utc).ok()?);
+        Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_microsecond())
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +99,10 @@ mod tests {
         );
         assert_eq!(Zone::new("+02:00").unwrap().to_utc(7_200_000_000), Some(0));
         assert_eq!(Zone::new("UTC").unwrap().to_utc(i64::MIN), Some(i64::MIN));
+        for instant in ["2026-01-01T00:00:00Z", "2026-07-01T00:00:00Z", "2026-10-25T00:30:00Z"] {
+            let local = stockholm.to_local(utc(instant)).unwrap();
+            assert_eq!(stockholm.to_utc(local), Some(utc(instant)), "{instant}");
+        }
         assert!(Zone::new("Mars/Olympus").is_err());
     }
 }

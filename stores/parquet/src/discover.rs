@@ -1,0 +1,290 @@
+//! Which files a source consists of, and in which order.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use larder_core::model::Source;
+use larder_core::{Error, Result};
+
+use crate::fault;
+use crate::glob::Pattern;
+use crate::hive;
+use crate::object::{DataFile, Version};
+
+/// The files of a source.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The resolved path, for messages.
+    pub(crate) shown: String,
+    /// Sorted by path.
+    pub(crate) files: Vec<DataFile>,
+}
+
+/// What a source's `path` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A folder, whether it exists or not.
+    Folder(PathBuf),
+    /// One file.
+    File(PathBuf),
+    /// A pattern below a folder.
+    Glob(PathBuf, String),
+}
+
+/// Names of files that hold data.
+const EXTENSIONS: [&str; 3] = ["parquet", "pq", "parq"];
+
+/// What the `path` of a source names.
+pub(crate) fn place(root: &Path, source: &Source) -> Result<Place> {
+    let path = option(source)?;
+    let whole = root.join(path);
+    match fs::metadata(&whole) {
+        Ok(metadata) if metadata.is_dir() => return Ok(Place::Folder(whole)),
+        Ok(_) => return Ok(Place::File(whole)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // A component that is a file, not a folder, is as good as nothing there.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+        Err(error) => return Err(fault::io(error, "the source's path cannot be examined", &show(&whole))),
+    }
+    if !path.contains(['*', '?', '[']) {
+        return Ok(match has_extension(&whole) {
+            true => Place::File(whole),
+            false => Place::Folder(whole),
+        });
+    }
+    // The folder is what stands before the first component with a pattern.
+    let mut folder = root.to_path_buf();
+    let mut pattern: Vec<String> = Vec::new();
+    for component in Path::new(path).components() {
+        let text = component.as_os_str().to_string_lossy();
+        if pattern.is_empty() && !text.contains(['*', '?', '[']) {
+            folder.push(component);
+        } else if component != Component::CurDir {
+            pattern.push(text.into_owned());
+        }
+    }
+    Ok(Place::Glob(folder, pattern.join("/")))
+}
+
+/// The `path` of a source, without a `file://`.
+fn option(source: &Source) -> Result<&str> {
+    let here = |error: Error| error.with("source", &source.name);
+    if let Some(unknown) = source.options.keys().find(|key| *key != "path") {
+        return Err(here(Error::definition(format!(
+            "a parquet source has no option `{unknown}`"
+        )))
+        .help("known: path"));
+    }
+    let path = source
+        .options
+        .get("path")
+        .and_then(|path| path.as_str())
+        .filter(|path| !path.is_empty())
+        .ok_or_else(|| {
+            here(Error::definition("a parquet source needs a `path`"))
+                .help("name a file, a folder or a pattern, such as `path: user_daily/`")
+        })?;
+    local(path).map_err(here)
+}
+
+/// A path on this machine, out of a path or URL.
+pub(crate) fn local(path: &str) -> Result<&str> {
+    match path.split_once("://") {
+        None => Ok(path),
+        Some(("file", rest)) if rest.starts_with('/') => Ok(rest),
+        Some(("s3" | "s3a", _)) => Err(Error::unsupported("parquet files on s3:// come with part 2")
+            .help("use files on a local disk or a shared file system until then")),
+        Some(_) => Err(Error::config(format!("`{path}` is not a place the parquet store can read"))
+            .help("write a path, or file:///absolute/path")),
+    }
+}
+
+/// Finds the files of a source.
+///
+/// A folder that exists and is empty has no files, and that is no error here.
+pub(crate) fn find(root: &Path, source: &Source) -> Result<Found> {
+    let here = |error: Error| error.with("source", &source.name);
+    let mut walk = Walk::default();
+    let shown = match place(root, source).map_err(here)? {
+        Place::File(path) => {
+            let metadata = fs::metadata(&path).map_err(|error| here(nothing_at(error, &path)))?;
+            walk.files.push((path.clone(), Version::of(&metadata)));
+            show(&path)
+        }
+        Place::Folder(path) => {
+            fs::read_dir(&path).map_err(|error| here(nothing_at(error, &path)))?;
+            walk.folder(&path).map_err(here)?;
+            if walk.files.is_empty() && walk.others > 0 {
+                return Err(here(no_data(&path, walk.others)));
+            }
+            show(&path)
+        }
+        Place::Glob(folder, pattern) => {
+            let shown = show(&folder.join(&pattern));
+            let pattern = Pattern::new(&pattern).map_err(here)?;
+            walk.matching(&folder, &pattern).map_err(here)?;
+            if walk.files.is_empty() {
+                return Err(here(Error::not_found("no file matches the source's path"))
+                    .with("path", shown)
+                    .help("check the pattern; `**` stands for any number of folders"));
+            }
+            shown
+        }
+    };
+    // Components compare one by one, so that the files of one folder stay together.
+    walk.files.sort_by(|a, b| a.0.cmp(&b.0));
+    walk.files.dedup_by(|a, b| a.0 == b.0);
+    let files = walk
+        .files
+        .into_iter()
+        .map(|(path, version)| DataFile {
+            shown: show(&path),
+            partitions: hive::partitions(path.strip_prefix(root).unwrap_or(&path)),
+            path,
+            version,
+        })
+        .collect();
+    Ok(Found { shown, files })
+}
+
+fn nothing_at(error: io::Error, path: &Path) -> Error {
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    let error = fault::io(error, "there is no data at the source's path", &show(path));
+    if missing {
+        error.help("write data there, push some, or correct the source's `path` and the store's `root`")
+    } else {
+        error
+    }
+}
+
+fn no_data(path: &Path, others: usize) -> Error {
+    Error::not_found(format!("the folder has no data files, only {others} other files"))
+        .with("path", show(path))
+        .help("data files end in .parquet, .pq or .parq; name others one by one or by a pattern")
+}
+
+/// A path as messages show it.
+pub(crate) fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// Names that are not data: hidden, temporary, or notes of other programs such as `_SUCCESS`.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    files: Vec<(PathBuf, Version)>,
+    /// Visible files that are not data.
+    others: usize,
+    /// The folders that we are in, as they really are, against links that lead back.
+    inside: Vec<PathBuf>,
+}
+
+impl Walk {
+    /// All data files below a folder.
+    fn folder(&mut self, folder: &Path) -> Result<()> {
+        self.enter(folder, |walk| {
+            for (name, path) in list(folder)? {
+                refuse_table(&name, folder, &path)?;
+                if is_hidden(&name) {
+                    continue;
+                }
+                let Some(metadata) = examine(&path)? else { continue };
+                if metadata.is_dir() {
+                    walk.folder(&path)?;
+                } else if has_extension(&path) {
+                    walk.files.push((path, Version::of(&metadata)));
+                } else {
+                    walk.others += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The files below a folder that match a pattern, and all data files of folders that do.
+    fn matching(&mut self, folder: &Path, pattern: &Pattern) -> Result<()> {
+        self.enter(folder, |walk| {
+            for (name, path) in list(folder)? {
+                if is_hidden(&name) {
+                    continue;
+                }
+                let Some(metadata) = examine(&path)? else { continue };
+                let rest = pattern.enter(&name);
+                if rest.matches_here() {
+                    if metadata.is_dir() {
+                        walk.folder(&path)?;
+                        continue;
+                    }
+                    walk.files.push((path, Version::of(&metadata)));
+                } else if metadata.is_dir() && !rest.is_dead() {
+                    walk.matching(&path, &rest)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn enter(&mut self, folder: &Path, visit: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let real = match fs::canonicalize(folder) {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(fault::io(error, "a folder cannot be read", &show(folder))),
+        };
+        if self.inside.contains(&real) {
+            return Ok(());
+        }
+        self.inside.push(real);
+        let result = visit(self);
+        self.inside.pop();
+        result
+    }
+}
+
+/// The entries of a folder, by name.
+fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let failed = |error| fault::io(error, "a folder cannot be read", &show(folder));
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// What a path is, links followed; `None` when it is gone or leads nowhere.
+fn examine(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault::io(error, "a file cannot be examined", &show(path))),
+    }
+}
+
+/// Refuses folders of table formats: their logs say which files count, and reading all would read deleted rows.
+fn refuse_table(name: &str, folder: &Path, path: &Path) -> Result<()> {
+    let format = match name {
+        "_delta_log" => "a Delta table",
+        ".hoodie" => "a Hudi table",
+        "metadata"
+            if path.is_dir()
+                && list(path)?.iter().any(|(name, _)| name.ends_with(".metadata.json")) =>
+        {
+            "an Iceberg table"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::unsupported(format!("the folder is {format}, not plain Parquet files"))
+        .with("path", show(folder))
+        .help("export the table to a folder of its own"))
+}

@@ -1,0 +1,144 @@
+//! What the footer of a data file says, read once and kept while the file stays the same.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use larder_core::{Error, Result};
+use parking_lot::Mutex;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::Type as Physical;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
+use crate::fault;
+use crate::object::{ByteCount, Chunks, DataFile, Version};
+
+/// The footer of one file.
+#[derive(Debug)]
+pub(crate) struct Footer {
+    plain: ArrowReaderMetadata,
+    indexed: OnceLock<ArrowReaderMetadata>,
+}
+
+impl Footer {
+    fn read(file: &DataFile, chunks: &Chunks) -> Result<Self> {
+        if file.version.size == 0 {
+            return Err(Error::corrupt("a data file is empty")
+                .with("file", &file.shown)
+                .help("a Parquet file has at least a footer; write it again or remove it"));
+        }
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Skip)
+            .parse_and_finish(chunks)
+            .and_then(|metadata| reader(Arc::new(metadata)))
+            .map_err(|error| fault::parquet(error, &file.shown))?;
+        // The rows of a damaged footer would lead to absurd allocations.
+        let groups = metadata.metadata().row_groups();
+        if groups.iter().any(|group| group.num_rows() < 0) {
+            return Err(fault::parquet(ParquetError::General("a negative row count".into()), &file.shown));
+        }
+        Ok(Self {
+            plain: metadata,
+            indexed: OnceLock::new(),
+        })
+    }
+
+    /// The columns of the file.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.plain.schema()
+    }
+
+    pub(crate) fn metadata(&self) -> &Arc<ParquetMetaData> {
+        self.plain.metadata()
+    }
+
+    pub(crate) fn plain(&self) -> &ArrowReaderMetadata {
+        &self.plain
+    }
+
+    /// With the page index, where the file has one.
+    pub(crate) fn indexed(&self, file: &DataFile, chunks: &Chunks) -> Result<&ArrowReaderMetadata> {
+        if let Some(indexed) = self.indexed.get() {
+            return Ok(indexed);
+        }
+        let metadata = self.metadata().as_ref().clone();
+        let mut index = ParquetMetaDataReader::new_with_metadata(metadata)
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        let indexed = index
+            .read_page_indexes(chunks)
+            .and_then(|()| index.finish())
+            .and_then(|metadata| reader(Arc::new(metadata)))
+            .map_err(|error| fault::parquet(error, &file.shown))?;
+        Ok(self.indexed.get_or_init(|| indexed))
+    }
+}
+
+/// The reader's view of a footer, with 96-bit timestamps as microseconds: as nanoseconds they would wrap outside of
+/// the years 1677 to 2262, which old systems like to use for "never".
+fn reader(metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata, ParquetError> {
+    let read = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new())?;
+    let parquet = metadata.file_metadata().schema_descr();
+    let is_int96 = |root: usize| {
+        (0..parquet.num_columns())
+            .any(|leaf| parquet.get_column_root_idx(leaf) == root && parquet.column(leaf).physical_type() == Physical::INT96)
+    };
+    if parquet.columns().iter().all(|column| column.physical_type() != Physical::INT96) {
+        return Ok(read);
+    }
+    let fields: Vec<Field> = read
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(root, field)| match (field.data_type(), is_int96(root)) {
+            (DataType::Timestamp(TimeUnit::Nanosecond, zone), true) => field
+                .as_ref()
+                .clone()
+                .with_data_type(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    let schema = Schema::new_with_metadata(fields, read.schema().metadata().clone());
+    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(Arc::new(schema)))
+}
+
+/// Footers of files that did not change since.
+#[derive(Debug, Default)]
+pub(crate) struct Footers {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    footers: HashMap<PathBuf, (Version, Arc<Footer>)>,
+    bytes: usize,
+}
+
+/// Memory for footers; a page index that is read later may double it.
+const LIMIT: usize = 128 << 20;
+
+impl Footers {
+    /// The footer of a file as it was found.
+    pub(crate) fn get(&self, file: &DataFile, count: &ByteCount) -> Result<Arc<Footer>> {
+        if let Some((version, footer)) = self.kept.lock().footers.get(&file.path)
+            && *version == file.version
+        {
+            return Ok(footer.clone());
+        }
+        let chunks = file.open(count)?;
+        let footer = Arc::new(Footer::read(file, &chunks)?);
+        file.verify(&chunks)?;
+        let bytes = footer.metadata().memory_size();
+        let mut kept = self.kept.lock();
+        if kept.bytes + bytes > LIMIT {
+            // Runs in progress hold what they use; the rest is read again when it is needed.
+            *kept = Kept::default();
+        }
+        kept.bytes += bytes;
+        kept.footers
+            .insert(file.path.clone(), (file.version, footer.clone()));
+        Ok(footer)
+    }
+}

@@ -1,0 +1,368 @@
+//! How a point-in-time join runs: index, plan, two passes, and batches in the order of the entity rows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::channel::mpsc;
+use futures::executor::block_on;
+use futures::{SinkExt, StreamExt};
+use larder_core::arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
+use larder_core::pit::{SpineIndex, ViewRule, Winners};
+use larder_core::{
+    EntityRows, Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
+    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, ViewExplanation, ViewJoin, ViewReport, ViewScan,
+};
+use parking_lot::Mutex;
+
+use crate::store::supported;
+use crate::fault;
+use crate::fetch::{self, Column};
+use crate::plan::{Context, Plan};
+use crate::prune::{Filter, KeyRange};
+use crate::scan;
+use crate::work::{self, Cancel};
+
+/// Rows per batch of the answer, unless the caller says.
+const BATCH_ROWS: usize = 65_536;
+
+/// Starts a join.
+pub(crate) async fn historical(
+    root: PathBuf,
+    request: HistoricalRead,
+    options: OfflineOptions,
+    context: Context,
+) -> Result<JoinedStream> {
+    let guard = context.cancel.guard();
+    let report: SharedReport = Arc::new(Mutex::new(JoinReport::default()));
+    let prepared = {
+        let context = context.clone();
+        work::run(move || Prepared::new(root, &request, context)).await?
+    };
+    let (send, receive) = mpsc::channel(1);
+    let shared = report.clone();
+    work::spawn(move || prepared.run(&options, &shared, send))?;
+    let batches = receive.map(move |batch| {
+        // The guard lives as long as the stream: dropping the stream stops the work.
+        let _ = &guard;
+        batch
+    });
+    Ok(JoinedStream {
+        batches: batches.boxed(),
+        report,
+    })
+}
+
+/// What a join would read.
+pub(crate) async fn explain(root: PathBuf, request: HistoricalRead, context: Context) -> Result<Explanation> {
+    work::run(move || {
+        let prepared = Prepared::new(root, &request, context)?;
+        let mut views: Vec<Option<ViewExplanation>> = vec![None; request.views.len()];
+        for shared in &prepared.shared {
+            let plan = &shared.plan;
+            for rule in &shared.rules {
+                for member in &rule.members {
+                    let scan = &request.views[member.view].scan;
+                    let columns = larder_core::convert::SourceColumns::new(scan)?;
+                    let mut names = columns.probe_names();
+                    names.extend(columns.feature_names());
+                    let mut read = plan.stats;
+                    let bytes = plan.groups.iter();
+                    read.bytes = bytes.map(|group| plan.files[group.file].bytes(group.row_group, &names)).sum();
+                    let skipped = plan.skipped.iter();
+                    let skipped = skipped.map(|(reason, n)| (reason.as_str().to_owned(), *n)).collect();
+                    views[member.view] = Some(ViewExplanation::new(&scan.view, read, skipped));
+                }
+            }
+        }
+        let views: Option<Vec<_>> = views.into_iter().collect();
+        let mut explanation = Explanation::default();
+        explanation.views = views.ok_or_else(|| Error::internal("a view was not planned"))?;
+        Ok(explanation)
+    })
+    .await
+}
+
+/// Everything that is decided before data is read.
+struct Prepared {
+    rows: usize,
+    views: Vec<ViewScan>,
+    shared: Vec<SharedScan>,
+    context: Context,
+}
+
+/// Views that one scan serves: same source, same keys on both sides.
+struct SharedScan {
+    /// With the features of all views, so that all are checked.
+    scan: ViewScan,
+    spine_keys: Vec<usize>,
+    rules: Vec<SharedRule>,
+    index: Arc<SpineIndex>,
+    filter: Filter,
+    plan: Plan,
+}
+
+/// Views with the same winners.
+struct SharedRule {
+    rule: ViewRule,
+    /// The features of its views, each column and type once.
+    scan: ViewScan,
+    members: Vec<Member>,
+}
+
+struct Member {
+    /// Index in the request.
+    view: usize,
+    /// For each feature of the view, its place among those of the shared rule.
+    features: Vec<usize>,
+}
+
+impl Prepared {
+    fn new(root: PathBuf, request: &HistoricalRead, context: Context) -> Result<Self> {
+        let EntityRows::Batches { keys, times } = &request.rows else {
+            return Err(Error::unsupported("the parquet store joins entity rows in memory only")
+                .help("give the entity rows as batches"));
+        };
+        if times.null_count() > 0 || keys.iter().any(|key| key.len() != times.len()) {
+            return Err(Error::internal("entity rows need a time each and keys of the same length"));
+        }
+        let mut drafts: Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)> = Vec::new();
+        for (at, view) in request.views.iter().enumerate() {
+            supported(&view.scan)?;
+            if view.spine_keys.len() != view.scan.keys.len() || view.spine_keys.iter().any(|key| *key >= keys.len()) {
+                return Err(Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view));
+            }
+            join_draft(&mut drafts, at, view);
+        }
+
+        let mut indexes: Vec<(Vec<usize>, Arc<SpineIndex>)> = Vec::new();
+        let mut shared = Vec::new();
+        for (scan, spine_keys, rules) in drafts {
+            let spine: Vec<ArrayRef> = spine_keys.iter().map(|key| keys[*key].clone()).collect();
+            let index = match indexes.iter().find(|(known, _)| *known == spine_keys) {
+                Some((_, index)) => index.clone(),
+                None => {
+                    let index = SpineIndex::build(&spine, times.values()).map_err(fault::kernel)?;
+                    let index = Arc::new(index);
+                    indexes.push((spine_keys.clone(), index.clone()));
+                    index
+                }
+            };
+            let windows = rules.iter().filter_map(|rule| rule.rule.bounds(&index));
+            let window = windows
+                .map(|bounds| (bounds.min, bounds.max))
+                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+            let ranges: Vec<KeyRange> = spine.iter().map(KeyRange::of).collect();
+            let filter = Filter::new(&scan, window)?.with_keys(&scan, &ranges);
+            let plan = Plan::new(&root, &scan, &filter, &context)?;
+            tracing::debug!(
+                source = scan.source.name.as_str(),
+                path = plan.shown,
+                files = plan.stats.files,
+                row_groups = plan.groups.len(),
+                "planned a scan"
+            );
+            shared.push(SharedScan {
+                scan,
+                spine_keys,
+                rules,
+                index,
+                filter,
+                plan,
+            });
+        }
+        Ok(Self {
+            rows: times.len(),
+            views: request.views.iter().map(|view| view.scan.clone()).collect(),
+            shared,
+            context,
+        })
+    }
+
+    fn run(self, options: &OfflineOptions, report: &SharedReport, mut send: mpsc::Sender<Result<JoinedBatch>>) {
+        let cancel = self.context.cancel.clone();
+        let done = work::caught(|| {
+            let answers = self.answer(options, report)?;
+            emit(&answers, self.rows, options, &self.context, &mut send)
+        });
+        if let Err(error) = done
+            && !cancel.is_set()
+        {
+            // The receiver may be gone by now; then nobody wants to know.
+            let _ = block_on(send.send(Err(error)));
+        }
+    }
+
+    fn answer(&self, options: &OfflineOptions, report: &SharedReport) -> Result<Vec<Answer>> {
+        let mut answers: Vec<Option<Answer>> = self.views.iter().map(|_| None).collect();
+        let mut reports: Vec<Option<ViewReport>> = self.views.iter().map(|_| None).collect();
+        let mut read = ReadStats::default();
+        for shared in &self.shared {
+            let rules: Vec<ViewRule> = shared.rules.iter().map(|rule| rule.rule).collect();
+            let (winners, seen) = scan::winners(
+                &shared.plan,
+                &shared.scan,
+                &shared.filter,
+                &shared.index,
+                &rules,
+                &self.context,
+                options.progress.as_ref(),
+            )?;
+            tracing::debug!(keys = shared.spine_keys.len(), rows = seen, "scanned a source");
+            for (rule, winners) in shared.rules.iter().zip(winners) {
+                for member in &rule.members {
+                    let view = &self.views[member.view].view;
+                    reports[member.view] = Some(ViewReport::new(view, winners.counts(), seen));
+                }
+                rule.answer(shared, winners, &self.context, &mut answers)?;
+            }
+            read.add(&shared.plan.stats);
+        }
+        read.bytes = self.context.count.load(Ordering::Relaxed);
+        let missing = || Error::internal("a view was not answered");
+        let mut report = report.lock();
+        report.views = reports.into_iter().collect::<Option<_>>().ok_or_else(missing)?;
+        report.read = read;
+        answers.into_iter().collect::<Option<_>>().ok_or_else(missing)
+    }
+}
+
+/// Puts a view to the scan and the rule that it shares with others, or starts new ones.
+fn join_draft(drafts: &mut Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)>, at: usize, view: &ViewJoin) {
+    let scan = &view.scan;
+    let found = drafts.iter().position(|(other, spine_keys, _)| {
+        other.source == scan.source && other.keys == scan.keys && *spine_keys == view.spine_keys
+    });
+    let draft = found.unwrap_or_else(|| {
+        let empty = ViewScan {
+            features: Vec::new(),
+            ..scan.clone()
+        };
+        drafts.push((empty, view.spine_keys.clone(), Vec::new()));
+        drafts.len() - 1
+    });
+    let (all, _, rules) = &mut drafts[draft];
+    share_features(&mut all.features, &scan.features);
+    // What is pruned must not show in the counts, or they would depend on how rows are spread over files.
+    let rule = view.rule().with_within_bounds(true);
+    let place = rules.iter().position(|known| known.rule == rule).unwrap_or_else(|| {
+        let empty = ViewScan {
+            features: Vec::new(),
+            ..scan.clone()
+        };
+        rules.push(SharedRule {
+            rule,
+            scan: empty,
+            members: Vec::new(),
+        });
+        rules.len() - 1
+    });
+    let shared = &mut rules[place];
+    let features = share_features(&mut shared.scan.features, &scan.features);
+    shared.members.push(Member { view: at, features });
+}
+
+/// Adds features that are not there yet, by column and type; returns the places of all.
+fn share_features(all: &mut Vec<ScanFeature>, wanted: &[ScanFeature]) -> Vec<usize> {
+    let place = |feature: &ScanFeature| {
+        let known = all
+            .iter()
+            .position(|known| known.column == feature.column && known.value_type == feature.value_type);
+        known.unwrap_or_else(|| {
+            all.push(feature.clone());
+            all.len() - 1
+        })
+    };
+    wanted.iter().map(place).collect()
+}
+
+/// One view's answer to all entity rows.
+struct Answer {
+    columns: Arc<Vec<Column>>,
+    features: Vec<usize>,
+    places: UInt32Array,
+    event: TimestampMicrosecondArray,
+    created: TimestampMicrosecondArray,
+}
+
+impl SharedRule {
+    fn answer(
+        &self,
+        shared: &SharedScan,
+        winners: Winners,
+        context: &Context,
+        answers: &mut [Option<Answer>],
+    ) -> Result<()> {
+        let distinct = winners.distinct();
+        let (event, created) = (winners.event_array(), winners.created_array());
+        drop(winners);
+        let columns = fetch::columns(&shared.plan, &self.scan, &distinct.positions, context)?;
+        let columns = Arc::new(columns);
+        for member in &self.members {
+            answers[member.view] = Some(Answer {
+                columns: columns.clone(),
+                features: member.features.clone(),
+                places: distinct.index.clone(),
+                event: event.clone(),
+                created: created.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Sends the answers in batches; as many batches at a time as there are threads.
+fn emit(
+    answers: &[Answer],
+    rows: usize,
+    options: &OfflineOptions,
+    context: &Context,
+    send: &mut mpsc::Sender<Result<JoinedBatch>>,
+) -> Result<()> {
+    let step = options.batch_rows.unwrap_or(BATCH_ROWS).max(1);
+    let batches = rows.div_ceil(step);
+    let threads = context.threads.min(batches).max(1);
+    for first in (0..batches).step_by(threads) {
+        let count = threads.min(batches - first);
+        let made = work::each(vec![Vec::new(); count], count, &context.cancel, |made, at| {
+            let start = (first + at) * step;
+            made.push((at, batch(answers, start, step.min(rows - start))?));
+            Ok(())
+        })?;
+        let mut made: Vec<_> = made.into_iter().flatten().collect();
+        made.sort_by_key(|(at, _)| *at);
+        for (_, batch) in made {
+            // Waits until the consumer has taken enough; fails when it is gone.
+            block_on(send.send(Ok(batch))).map_err(|_| work::stopped())?;
+        }
+    }
+    Ok(())
+}
+
+fn batch(answers: &[Answer], start: usize, rows: usize) -> Result<JoinedBatch> {
+    let view = |answer: &Answer| {
+        let places = answer.places.slice(start, rows);
+        let features = answer.features.iter();
+        Ok(JoinedView {
+            features: features
+                .map(|feature| answer.columns[*feature].pick(&places))
+                .collect::<Result<_>>()?,
+            event: answer.event.slice(start, rows),
+            created: answer.created.slice(start, rows),
+        })
+    };
+    let views = answers.iter().map(view).collect::<Result<_>>()?;
+    Ok(JoinedBatch { rows, views })
+}
+
+impl Context {
+    /// A context for one call.
+    pub(crate) fn new(footers: Arc<crate::footer::Footers>, options: &OfflineOptions) -> Self {
+        Self {
+            footers,
+            count: Arc::default(),
+            threads: work::threads(options),
+            cancel: Cancel::default(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a scan has to read: files, row groups and ranges of rows, each with its place in the source's order.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use larder_core::convert::SourceColumns;
+use larder_core::{Error, ReadStats, Result, ViewScan};
+
+use crate::discover;
+use crate::footer::Footers;
+use crate::hive;
+use crate::object::{ByteCount, DataFile};
+use crate::prune::{Filter, Reason};
+use crate::reader::{self, ScanFile};
+use crate::work::{self, Cancel};
+
+/// What a scan has to read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The resolved path, for messages.
+    pub(crate) shown: String,
+    pub(crate) files: Vec<ScanFile>,
+    /// Row groups in the source's order.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) stats: ReadStats,
+    pub(crate) skipped: Vec<(Reason, u64)>,
+}
+
+/// A row group to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Index in [`Plan::files`].
+    pub(crate) file: usize,
+    /// Number in the file.
+    pub(crate) row_group: usize,
+    pub(crate) rows: u64,
+    /// Position of its first row in the source, counting planned row groups only.
+    pub(crate) base: u64,
+}
+
+/// What files are opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) footers: Arc<Footers>,
+    pub(crate) count: ByteCount,
+    pub(crate) threads: usize,
+    pub(crate) cancel: Cancel,
+}
+
+impl Plan {
+    /// Finds, opens, checks and prunes the files of a scan.
+    pub(crate) fn new(root: &Path, scan: &ViewScan, filter: &Filter, context: &Context) -> Result<Self> {
+        let found = discover::find(root, &scan.source)?;
+        let mut skipped: Vec<(Reason, u64)> = Vec::new();
+        let mut skip = |reason: Reason| match skipped.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, n)) => *n += 1,
+            None => skipped.push((reason, 1)),
+        };
+        let mut stats = ReadStats::default();
+        stats.files = found.files.len() as u64;
+
+        let inferred = partition_types(&found.files);
+        let wanted = reader::wanted(scan);
+        let mut kept = Vec::new();
+        for file in found.files {
+            let constants = reader::constants(&file, &wanted, &inferred, filter.zone())
+                .map_err(|error| error.with("source", &scan.source.name))?;
+            match filter.file(&constants) {
+                Some(reason) => skip(reason),
+                None => kept.push((Arc::new(file), Arc::new(constants))),
+            }
+        }
+        let files = open(kept, context)?;
+        check(scan, &files)?;
+
+        let mut groups = Vec::new();
+        let mut base = 0;
+        for (at, file) in files.iter().enumerate() {
+            let before = groups.len();
+            let reasons = filter.row_groups(file);
+            let total = reasons.len() as u64;
+            for (row_group, reason) in reasons.into_iter().enumerate() {
+                let rows = file.rows(row_group);
+                match reason {
+                    Some(reason) => skip(reason),
+                    None if rows == 0 => {}
+                    None => {
+                        groups.push(Group {
+                            file: at,
+                            row_group,
+                            rows,
+                            base,
+                        });
+                        base += rows;
+                    }
+                }
+            }
+            if groups.len() > before {
+                stats.files_read += 1;
+                stats.row_groups += total;
+            }
+        }
+        stats.row_groups_read = groups.len() as u64;
+        Ok(Self {
+            shown: found.shown,
+            files,
+            groups,
+            stats,
+            skipped,
+        })
+    }
+
+    /// Splits the row groups into pieces: by pages that matter, and so that all threads have something to do.
+    pub(crate) fn pieces(&self, filter: &Filter, context: &Context) -> Result<Vec<Piece>> {
+        let mut kept: Vec<Option<Vec<Range<usize>>>> = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            context.cancel.check()?;
+            let file = &self.files[group.file];
+            kept.push(filter.pages(file, &context.count, group.row_group)?);
+        }
+        let rows = |at: usize| kept[at].as_ref().map_or(self.groups[at].rows, |ranges| {
+            ranges.iter().map(|range| range.len() as u64).sum()
+        });
+        let total: u64 = (0..kept.len()).map(rows).sum();
+        // Four pieces for each thread even out what differs between them.
+        let share = total.div_ceil(4 * context.threads as u64).max(SMALLEST_PIECE);
+        let mut pieces = Vec::new();
+        for (at, ranges) in kept.iter().enumerate() {
+            let parts = if context.threads == 1 { 1 } else { rows(at).div_ceil(share).max(1) };
+            match ranges {
+                None if parts == 1 => pieces.push(Piece { group: at, ranges: None }),
+                None => pieces.extend(split(&[0..self.groups[at].rows as usize], parts, at)),
+                Some(ranges) if ranges.is_empty() => {}
+                Some(ranges) => pieces.extend(split(ranges, parts, at)),
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// A part of a row group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Index in [`Plan::groups`].
+    pub(crate) group: usize,
+    /// Ascending ranges of rows; all when absent.
+    pub(crate) ranges: Option<Vec<Range<usize>>>,
+}
+
+/// Rows below which a piece costs more to set up than it saves.
+const SMALLEST_PIECE: u64 = 65_536;
+
+/// Cuts ranges into parts of nearly the same number of rows.
+fn split(ranges: &[Range<usize>], parts: u64, group: usize) -> Vec<Piece> {
+    let total: usize = ranges.iter().map(Range::len).sum();
+    let share = total.div_ceil(parts.max(1) as usize).max(1);
+    let mut pieces = Vec::new();
+    let mut part: Vec<Range<usize>> = Vec::new();
+    let mut room = share;
+    for range in ranges {
+        let mut rest = range.clone();
+        while !rest.is_empty() {
+            let end = rest.end.min(rest.start + room);
+            part.push(rest.start..end);
+            room -= end - rest.start;
+            rest.start = end;
+            if room == 0 {
+                pieces.push(std::mem::take(&mut part));
+                room = share;
+            }
+        }
+    }
+    if !part.is_empty() {
+        pieces.push(part);
+    }
+    let piece = |ranges| Piece {
+        group,
+        ranges: Some(ranges),
+    };
+    pieces.into_iter().map(piece).collect()
+}
+
+/// The types of the partition columns, by what their values look like.
+pub(crate) fn partition_types(files: &[DataFile]) -> Vec<(String, larder_core::ValueType)> {
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in files.iter().flat_map(|file| &file.partitions) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let values = |wanted: &String| {
+        let all = files.iter().flat_map(|file| &file.partitions);
+        let wanted = wanted.clone();
+        hive::infer(all.filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_deref()))
+    };
+    names.into_iter().map(|name| (name.clone(), values(name))).collect()
+}
+
+type Kept = (Arc<DataFile>, Arc<Vec<(String, larder_core::arrow::array::ArrayRef)>>);
+
+/// Reads the footers of files, several at a time.
+pub(crate) fn open(files: Vec<Kept>, context: &Context) -> Result<Vec<ScanFile>> {
+    let threads = context.threads.min(files.len().div_ceil(4)).max(1);
+    let opened = work::each(vec![Vec::new(); threads], files.len(), &context.cancel, |opened, at| {
+        let (file, constants) = &files[at];
+        let footer = context.footers.get(file, &context.count)?;
+        opened.push((
+            at,
+            ScanFile {
+                file: file.clone(),
+                footer,
+                constants: constants.clone(),
+            },
+        ));
+        Ok(())
+    })?;
+    let mut opened: Vec<_> = opened.into_iter().flatten().collect();
+    opened.sort_by_key(|(at, _)| *at);
+    Ok(opened.into_iter().map(|(_, file)| file).collect())
+}
+
+/// Checks that every file has what a scan wants.
+fn check(scan: &ViewScan, files: &[ScanFile]) -> Result<()> {
+    let columns = SourceColumns::new(scan)?;
+    let mut good: Option<&str> = None;
+    let mut bad: Option<Error> = None;
+    for file in files {
+        match columns.check(&file.schema(), &file.file.shown) {
+            Ok(()) => good = good.or(Some(&file.file.shown)),
+            Err(error) => bad = bad.or(Some(error)),
+        }
+        if good.is_some() && bad.is_some() {
+            break;
+        }
+    }
+    match (bad, good) {
+        (Some(error), Some(good)) => Err(error.with("unlike", good)),
+        (Some(error), None) => Err(error),
+        (None, _) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_every_row_once() {
+        let pieces = split(&[0..10, 20..25], 4, 7);
+        let ranges: Vec<Vec<Range<usize>>> = pieces.into_iter().filter_map(|piece| piece.ranges).collect();
+        assert_eq!(ranges, [vec![0..4], vec![4..8], vec![8..10, 20..22], vec![22..25]]);
+    }
+}

@@ -1,0 +1,142 @@
+//! How the contract of an offline store is kept on Parquet files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use larder_core::arrow::datatypes::SchemaRef;
+use larder_core::model::Source;
+use larder_core::{
+    BatchStream, Clock, Error, Explanation, Health, HistoricalRead, JoinedStream, LatestRead, OfflineCapabilities,
+    OfflineOptions, OfflineStore, RangeRead, Result, SystemClock, ViewScan,
+};
+
+use crate::footer::Footers;
+use crate::plan::Context;
+use crate::prune::Filter;
+use crate::{append, discover, fault, join, rows, schema, work};
+
+/// An offline store on Parquet files below a folder.
+#[derive(Debug)]
+pub struct ParquetStore {
+    root: PathBuf,
+    clock: Arc<dyn Clock>,
+    footers: Arc<Footers>,
+}
+
+impl ParquetStore {
+    /// A store whose relative paths start at a folder. Nothing is opened yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::with_clock(root, Arc::new(SystemClock))
+    }
+
+    /// The same with another clock, which names appended files.
+    pub fn with_clock(root: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            root: root.into(),
+            clock,
+            footers: Arc::default(),
+        }
+    }
+
+    /// The folder where relative paths start.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn context(&self, options: &OfflineOptions) -> Context {
+        Context::new(self.footers.clone(), options)
+    }
+}
+
+/// What the store can do.
+pub(crate) fn capabilities() -> OfflineCapabilities {
+    let mut capabilities = OfflineCapabilities::default();
+    capabilities.ordered_source = true;
+    capabilities.append = true;
+    capabilities.range = true;
+    capabilities.explain = true;
+    capabilities
+}
+
+/// Refuses what would otherwise be answered wrongly.
+pub(crate) fn supported(scan: &ViewScan) -> Result<()> {
+    if scan.source.filter.is_some() {
+        return Err(Error::unsupported("the parquet store does not apply a source's `filter` yet")
+            .with("source", &scan.source.name)
+            .help("write the rows that satisfy it to files of their own"));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl OfflineStore for ParquetStore {
+    fn capabilities(&self) -> OfflineCapabilities {
+        capabilities()
+    }
+
+    async fn schema(&self, source: &Arc<Source>) -> Result<SchemaRef> {
+        let context = self.context(&OfflineOptions::default());
+        let (root, source) = (self.root.clone(), source.clone());
+        work::run(move || schema::schema(&root, &source, &context))
+            .await
+            .map_err(|error| error.operation("schema"))
+    }
+
+    async fn historical(&self, request: HistoricalRead, options: &OfflineOptions) -> Result<JoinedStream> {
+        let context = self.context(options);
+        join::historical(self.root.clone(), request, options.clone(), context)
+            .await
+            .map_err(|error| error.operation("historical"))
+    }
+
+    async fn latest(&self, request: LatestRead, options: &OfflineOptions) -> Result<BatchStream> {
+        supported(&request.scan)?;
+        let filter = Filter::of_latest(&request)?;
+        let (scan, context) = (request.scan.clone(), self.context(options));
+        let takes = move |event, created| request.takes(event, created);
+        rows::rows(self.root.clone(), scan, filter, takes, options.clone(), context)
+            .await
+            .map_err(|error| error.operation("latest"))
+    }
+
+    async fn range(&self, request: RangeRead, options: &OfflineOptions) -> Result<BatchStream> {
+        supported(&request.scan)?;
+        let window = (request.from <= request.until).then_some((request.from.0, request.until.0));
+        let filter = Filter::new(&request.scan, window)?;
+        let takes = move |event, _| request.from <= event && event <= request.until;
+        rows::rows(self.root.clone(), request.scan, filter, takes, options.clone(), self.context(options))
+            .await
+            .map_err(|error| error.operation("range"))
+    }
+
+    async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64> {
+        let now = self.clock.now();
+        append::append(self.root.clone(), scan.clone(), rows, now, self.context(options))
+            .await
+            .map_err(|error| error.operation("append"))
+    }
+
+    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation> {
+        let context = self.context(&OfflineOptions::default());
+        join::explain(self.root.clone(), request.clone(), context)
+            .await
+            .map_err(|error| error.operation("explain"))
+    }
+
+    async fn check(&self) -> Result<Health> {
+        let root = self.root.clone();
+        work::run(move || {
+            let shown = discover::show(&root);
+            let entries = std::fs::read_dir(&root).map_err(|error| {
+                fault::io(error, "the root of the parquet store cannot be read", &shown)
+                    .help("make the folder, or correct `root` of the store")
+            })?;
+            Ok(Health::new("parquet")
+                .detail("root", shown)
+                .detail("entries", entries.count()))
+        })
+        .await
+        .map_err(|error| error.operation("check"))
+    }
+}
