@@ -146,13 +146,10 @@ impl FeatureBlock {
     pub fn put_row(&mut self, slot: u16, row: usize, bytes: &[u8]) -> Result<()> {
         let view = &mut self.views[usize::from(slot)];
         let packed = RowRef::parse(bytes)?;
-        packed.check_shape(&view.layout)?;
+        packed.check(&view.layout, &view.look)?;
         if packed.is_tombstone() {
             view.rows[row] = ABSENT;
             return Ok(());
-        }
-        if !view.look.is_empty() {
-            packed.check_slots(&view.layout, &view.look)?;
         }
         view.rows[row] = Entry {
             start: self.arena.len(),

@@ -8,7 +8,7 @@
 use crate::error::{Error, Result};
 use crate::layout::{Generation, ViewLayout};
 use crate::time::Micros;
-use crate::types::ValueType;
+use crate::types::{ScalarType, ValueType};
 use crate::value::Value;
 
 mod cell;
@@ -19,8 +19,6 @@ pub use cell::{Cell, cell_of, floats};
 pub use list::{ListCell, encode_list};
 pub(crate) use read::needs_look;
 pub use read::{RowRef, SlotCell};
-
-use cell::{put_fixed, text_of};
 
 /// Bytes of the header.
 pub const HEADER: usize = 24;
@@ -102,7 +100,7 @@ impl PackedRows {
             rows: self,
             layout,
             start,
-            values: start + values,
+            values,
             wrong: None,
         }
     }
@@ -194,7 +192,7 @@ pub struct RowWriter<'a> {
     rows: &'a mut PackedRows,
     layout: &'a ViewLayout,
     start: usize,
-    /// Where the fixed region begins in the buffer of all rows.
+    /// Where the fixed region begins in the row.
     values: usize,
     /// The first slot that was given a cell of another type.
     wrong: Option<u16>,
@@ -202,49 +200,77 @@ pub struct RowWriter<'a> {
 
 impl RowWriter<'_> {
     /// Puts the value of a slot, once. A cell of another type than the slot's fails [`RowWriter::finish`].
-    #[inline]
+    // The caller knows which cell it is. Without inlining, each is built in memory and taken apart again.
+    #[inline(always)]
     pub fn put(&mut self, slot: u16, cell: Cell<'_>) {
-        if !self.try_put(slot, cell) {
-            self.wrong.get_or_insert(slot);
+        let fits = match cell {
+            Cell::Null => true,
+            Cell::Bool(v) => self.fixed(slot, ValueType::BOOL, [u8::from(v)]),
+            Cell::Int32(v) => self.fixed(slot, ValueType::INT32, v.to_le_bytes()),
+            Cell::Int64(v) => self.fixed(slot, ValueType::INT64, v.to_le_bytes()),
+            Cell::Float32(v) => self.fixed(slot, ValueType::FLOAT32, v.to_le_bytes()),
+            Cell::Float64(v) => self.fixed(slot, ValueType::FLOAT64, v.to_le_bytes()),
+            Cell::Timestamp(v) => self.fixed(slot, ValueType::TIMESTAMP, v.0.to_le_bytes()),
+            Cell::Date(v) => self.fixed(slot, ValueType::DATE, v.to_le_bytes()),
+            Cell::Decimal(v) => match self.type_of(slot) {
+                Some(of @ ValueType::Scalar(ScalarType::Decimal { .. })) => {
+                    self.fixed(slot, of, v.to_le_bytes())
+                }
+                _ => false,
+            },
+            Cell::Str(v) => self.variable(slot, Some(ValueType::STRING), v.as_bytes()),
+            Cell::Bytes(v) => self.variable(slot, Some(ValueType::BYTES), v),
+            Cell::List(v) => {
+                let of = v.is_whole().then(|| ValueType::List(v.item()));
+                self.variable(slot, of, v.body())
+            }
+            Cell::Vector(v) => {
+                let of = u32::try_from(v.len() / 4)
+                    .ok()
+                    .filter(|n| v.len() == *n as usize * 4);
+                self.variable(slot, of.map(ValueType::Vector), v)
+            }
+        };
+        if !fits {
+            self.wrong = self.wrong.or(Some(slot));
         }
     }
 
     #[inline]
-    fn try_put(&mut self, slot: u16, cell: Cell<'_>) -> bool {
-        let Some(of) = self.layout.slots().get(usize::from(slot)) else {
-            return false;
-        };
-        let at = self.values + self.layout.offset(slot);
-        match (cell, of.value_type) {
-            (Cell::Null, _) => return true,
-            (Cell::Str(_) | Cell::Bytes(_), ValueType::Scalar(scalar)) => match text_of(cell, scalar) {
-                Some(text) => self.append(at, text),
-                None => return false,
-            },
-            (Cell::List(list), ValueType::List(item)) if list.item() == item && list.is_whole() => {
-                self.append(at, list.body());
-            }
-            (Cell::Vector(bytes), ValueType::Vector(n)) if bytes.len() == n as usize * 4 => {
-                self.append(at, bytes);
-            }
-            (fixed, ValueType::Scalar(scalar)) => {
-                if !put_fixed(fixed, scalar, &mut self.rows.bytes[at..]) {
-                    return false;
-                }
-            }
-            _ => return false,
+    fn type_of(&self, slot: u16) -> Option<ValueType> {
+        let slot = self.layout.slots().get(usize::from(slot))?;
+        Some(slot.value_type)
+    }
+
+    #[inline(always)]
+    fn fixed<const N: usize>(&mut self, slot: u16, of: ValueType, bytes: [u8; N]) -> bool {
+        let fits = self.type_of(slot) == Some(of);
+        if fits {
+            self.place(slot, bytes);
         }
-        self.rows.bytes[self.start + HEADER + usize::from(slot / 8)] |= 1 << (slot % 8);
+        fits
+    }
+
+    /// Appends a value of a type, or of none where it is damaged.
+    fn variable(&mut self, slot: u16, of: Option<ValueType>, value: &[u8]) -> bool {
+        if of.is_none() || self.type_of(slot) != of {
+            return false;
+        }
+        // Numbers beyond 32 bits saturate; `finish` refuses the row for its size.
+        let short = |n: usize| u64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        let pointer = short(self.rows.bytes.len() - self.start) | short(value.len()) << 32;
+        self.rows.bytes.extend_from_slice(value);
+        self.place(slot, pointer.to_le_bytes());
         true
     }
 
-    fn append(&mut self, at: usize, bytes: &[u8]) {
-        // Numbers beyond 32 bits saturate; `finish` refuses the row for its size.
-        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-        let pointer = short(self.rows.bytes.len() - self.start);
-        self.rows.bytes.extend_from_slice(bytes);
-        self.rows.bytes[at..at + 4].copy_from_slice(&pointer);
-        self.rows.bytes[at + 4..at + 8].copy_from_slice(&short(bytes.len()));
+    /// Writes what stands in a slot's place, of which the slot's type decides the width.
+    #[inline(always)]
+    fn place<const N: usize>(&mut self, slot: u16, bytes: [u8; N]) {
+        let row = &mut self.rows.bytes[self.start..];
+        row[HEADER + usize::from(slot / 8)] |= 1 << (slot % 8);
+        let at = self.values + self.layout.offset(slot);
+        row[at..at + N].copy_from_slice(&bytes);
     }
 
     /// Ends the row.

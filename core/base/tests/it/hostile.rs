@@ -237,7 +237,6 @@ fn a_key_is_refused_where_it_would_be_cut_and_leaves_nothing_behind() {
 
     let mut dropped = keys.begin();
     dropped.int64(1);
-    drop(dropped);
     keys.push_null();
     keys.begin().string("dropped too");
     keys.push_values(layout.join_keys(), &[Value::Int64(7)]).unwrap();

@@ -46,7 +46,6 @@ proptest! {
             if !types.is_empty() {
                 dropped.put(0, Cell::Str("given up"));
             }
-            drop(dropped);
             rows.push_values(&layout, Micros(1), Some(Micros(2)), values).unwrap();
             expected.push(pack(&layout, values));
         }
