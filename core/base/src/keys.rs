@@ -85,6 +85,33 @@ impl EntityKeys {
         self.ends.push(start);
     }
 
+    /// Appends the key made of keys of single columns, in the order of their names; a null in any
+    /// of them makes the whole key null.
+    ///
+    /// # Errors
+    /// `Input` when the key is longer than [`MAX_KEY_BYTES`]; the row is then not appended.
+    #[inline]
+    pub fn push_joined<'a>(&mut self, parts: impl Iterator<Item = Option<&'a [u8]>>) -> Result<()> {
+        let writer = self.begin();
+        for part in parts {
+            match part {
+                // Every single key starts with the same version and mode.
+                Some(part) => writer.keys.bytes.extend_from_slice(&part[2..]),
+                None => {
+                    writer.null();
+                    return Ok(());
+                }
+            }
+        }
+        writer.finish()
+    }
+
+    /// Removes the last row.
+    pub fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
     /// Starts a row to be written with a [`KeyWriter`].
     pub fn begin(&mut self) -> KeyWriter<'_> {
         let start = self.start();

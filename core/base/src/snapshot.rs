@@ -56,6 +56,9 @@ pub struct Retired {
     pub store: String,
     /// When it was retired.
     pub at: Micros,
+    /// Whether its rows are being freed: nobody may revive it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reclaiming: bool,
 }
 
 /// The persisted form of a project's version.
@@ -280,7 +283,7 @@ pub struct ChangeSet {
     /// Generations that are no longer used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<Retired>,
-    /// Generations whose rows are gone.
+    /// Generations that wait no longer: their rows are gone, or a rollback revived them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reclaimed: Vec<Generation>,
     /// The same for people.

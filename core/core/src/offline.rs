@@ -276,8 +276,9 @@ impl ViewScan {
         self
     }
 
-    /// The schema of rows of this scan: keys, event time, created time (nullable), features;
-    /// all in the canonical Arrow types of [`crate::convert::arrow_type`].
+    /// The schema of rows of this scan: keys, event time, created time (nullable), features, all
+    /// in the canonical Arrow types of [`crate::convert::arrow_type`]; last, where the source has
+    /// tie-breaks, [`crate::convert::TIE_BREAK_COLUMN`].
     pub fn schema(&self) -> SchemaRef {
         use arrow_schema::{Field, Schema};
         let arrow = crate::convert::arrow_type;

@@ -1,1 +1,59 @@
-//! Placeholder.
+//! The engine of the larder feature store: [`FeatureStore`] and its five flows.
+//!
+//! ```text
+//!  apply        definitions -> Registry::load -> plan (pure) -> OnlineStore::prepare -> Registry::commit
+//!  historical   selection -> entity rows -> OfflineStore::historical (each) -> zip, defaults -> batches
+//!  materialize  coverage - ledger (pure) -> OfflineStore::latest -> shape -> OnlineStore::write -> ledger
+//!  online       prepared plan -> keys -> OnlineStore::read (once per store) -> status, defaults -> values
+//!  push         rows -> shape -> OfflineStore::append and/or OnlineStore::write -> report
+//! ```
+//!
+//! Each flow is one file that reads top to bottom; what it decides is computed by pure functions
+//! beside it. The engine knows no store: it is given them.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod apply;
+pub mod config;
+mod coverage;
+pub mod definitions;
+mod delete;
+mod doctor;
+mod fingerprint;
+mod gc;
+mod guard;
+#[cfg(feature = "offline")]
+pub mod historical;
+mod history;
+#[cfg(feature = "offline")]
+mod ingest;
+mod lazy;
+#[cfg(feature = "offline")]
+pub mod materialize;
+pub mod online;
+#[cfg(feature = "offline")]
+pub mod push;
+#[cfg(feature = "offline")]
+mod scan;
+pub mod selection;
+mod status;
+mod store;
+pub mod yaml;
+
+pub use apply::{Applied, ApplyOptions, Backfill, Plan, SavedPlan};
+pub use config::{Plugins, Project};
+pub use definitions::DefinitionSet;
+pub use delete::EntityValues;
+pub use doctor::Finding;
+pub use gc::{GcOptions, GcReport};
+pub use guard::{AllowAll, AuditEvent, AuditSink, Deed, Guard, NoAudit, Principal};
+#[cfg(feature = "offline")]
+pub use historical::{Historical, HistoricalReport, TrainingSet};
+#[cfg(feature = "offline")]
+pub use materialize::{Materialize, MaterializeEvent, MaterializeReport, ViewRun};
+pub use online::{OnlinePlan, Reading, Session, Signature, TensorSpec};
+#[cfg(feature = "offline")]
+pub use push::{Push, PushReport, PushTarget};
+pub use selection::Selection;
+pub use status::{RunStatus, ViewStatus};
+pub use store::{FeatureStore, FeatureStoreBuilder};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow_row::{RowConverter, SortField};
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
@@ -17,7 +16,7 @@ use larder_base::{BuildContext, Error, Health, Micros, Result};
 use parking_lot::RwLock;
 use serde::Deserialize;
 
-use crate::convert::SourceColumns;
+use crate::convert::{SourceColumns, tie_rows};
 use crate::offline::{
     BatchStream, EntityRows, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
     LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ReadStats, ViewExplanation,
@@ -170,20 +169,6 @@ fn join(
         },
         report,
     ))
-}
-
-fn tie_rows(columns: &[ArrayRef]) -> Result<Option<arrow_row::Rows>> {
-    if columns.is_empty() {
-        return Ok(None);
-    }
-    let fields = columns
-        .iter()
-        .map(|column| SortField::new(column.data_type().clone()))
-        .collect();
-    let converter = RowConverter::new(fields).map_err(|error| {
-        Error::definition("a `tie_break` column is of a type that has no order").source(error)
-    })?;
-    converter.convert_columns(columns).map(Some).map_err(arrow)
 }
 
 #[async_trait]

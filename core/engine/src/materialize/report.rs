@@ -1,0 +1,79 @@
+//! What a materialization did, and how far one is.
+
+use larder_base::{Micros, ViewName};
+use serde::Serialize;
+
+/// What [`super::Materialize::run`] did.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct MaterializeReport {
+    /// One entry per view.
+    pub views: Vec<ViewRun>,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// What was done for one view.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ViewRun {
+    /// The view.
+    pub view: ViewName,
+    /// Rows read from the offline store.
+    pub read: u64,
+    /// Rows written online: the newest per key.
+    pub written: u64,
+    /// Rows refused because the online store has newer ones.
+    pub stale: u64,
+    /// Slices of work; none when everything was done already.
+    pub slices: usize,
+    /// Up to when the view is covered now.
+    pub until: Option<Micros>,
+    /// Newest event time among the rows read.
+    pub newest_event: Option<Micros>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl ViewRun {
+    pub(super) fn new(view: &ViewName, slices: usize) -> Self {
+        Self {
+            view: view.clone(),
+            read: 0,
+            written: 0,
+            stale: 0,
+            slices,
+            until: None,
+            newest_event: None,
+            seconds: 0.0,
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct MaterializeEvent {
+    /// The view.
+    pub view: ViewName,
+    /// The slice being done, from 0.
+    pub slice: usize,
+    /// Slices of the view.
+    pub slices: usize,
+    /// Rows read so far.
+    pub read: u64,
+    /// Rows written so far.
+    pub written: u64,
+}
+
+impl MaterializeEvent {
+    pub(super) fn new(run: &ViewRun, slice: usize, slices: usize) -> Self {
+        Self {
+            view: run.view.clone(),
+            slice,
+            slices,
+            read: run.read,
+            written: run.written,
+        }
+    }
+}

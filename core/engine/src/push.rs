@@ -1,0 +1,408 @@
+//! Push: rows go to the source's history, to the online values, or to both.
+//!
+//! Reads top to bottom: find the views, check every row of the whole batch, stamp created times,
+//! append offline, write online, report each side. Rows pass the same shaping as materialization.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use larder_base::error::suggest;
+use larder_base::model::{Catalog, FeatureView};
+use larder_base::{
+    Diagnostic, Error, ErrorKind, Micros, Result, Snapshot, Span, StoreName, ViewName, WriteOptions,
+    WriteReport,
+};
+use larder_core::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use larder_core::arrow::compute::concat::concat_batches;
+use larder_core::arrow::compute::filter::filter_record_batch;
+use larder_core::arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use larder_core::convert::SourceColumns;
+use larder_core::{OfflineOptions, ViewScan};
+use serde::Serialize;
+
+use crate::guard::Deed;
+use crate::ingest::Shaper;
+use crate::store::FeatureStore;
+
+/// How far ahead of the clock an event may be.
+pub const MAX_FUTURE: Span = Span::minutes(5);
+
+/// Where pushed rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PushTarget {
+    /// Only to the online values.
+    #[default]
+    Online,
+    /// Only to the source's history.
+    Offline,
+    /// First to the history, then to the online values.
+    Both,
+}
+
+/// Rows to be pushed; see [`FeatureStore::push`].
+#[derive(Debug, Clone)]
+#[must_use = "rows are pushed by `run`"]
+pub struct Push {
+    store: FeatureStore,
+    source: String,
+    rows: Vec<RecordBatch>,
+    target: PushTarget,
+    dead_letter: bool,
+    max_future: Span,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct PushReport {
+    /// Rows given.
+    pub rows: u64,
+    /// Rows appended to the history.
+    pub appended: u64,
+    /// What was written online, per view.
+    pub views: Vec<PushedView>,
+    /// Rows that were refused, where a dead letter was asked for.
+    pub refused: Vec<RefusedRow>,
+    /// The refused rows with a column `reason`.
+    #[serde(skip)]
+    pub dead: Option<RecordBatch>,
+}
+
+/// What a push wrote online for one view.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PushedView {
+    /// The view.
+    pub view: ViewName,
+    /// Rows written: the newest per key.
+    pub written: u64,
+    /// Rows refused because a newer one is stored.
+    pub stale: u64,
+}
+
+/// A row that cannot be pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RefusedRow {
+    /// The row, from 0.
+    pub row: usize,
+    /// Why.
+    pub reason: String,
+}
+
+impl FeatureStore {
+    /// Starts a push of rows of a source, named by itself or by one of its views.
+    pub fn push(&self, source: impl Into<String>) -> Push {
+        Push {
+            store: self.clone(),
+            source: source.into(),
+            rows: Vec::new(),
+            target: PushTarget::default(),
+            dead_letter: false,
+            max_future: MAX_FUTURE,
+        }
+    }
+}
+
+impl Push {
+    /// Adds rows with the columns of the source.
+    pub fn rows(mut self, rows: impl IntoIterator<Item = RecordBatch>) -> Self {
+        self.rows.extend(rows);
+        self
+    }
+
+    /// Sets where the rows go; only online where nothing is said.
+    pub fn to(mut self, target: PushTarget) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Pushes the good rows and hands the bad ones back, instead of refusing all.
+    pub fn dead_letter(mut self, wanted: bool) -> Self {
+        self.dead_letter = wanted;
+        self
+    }
+
+    /// Sets how far ahead of the clock an event may be.
+    pub fn max_future(mut self, span: Span) -> Self {
+        self.max_future = span;
+        self
+    }
+
+    /// Pushes.
+    ///
+    /// # Errors
+    /// `Input` naming rows and reasons when a row is bad and no dead letter was asked for: then
+    /// nothing was written. With [`PushTarget::Both`] an error of the online side says that the
+    /// history has the rows already.
+    pub async fn run(self) -> Result<PushReport> {
+        let store = &self.store;
+        let snapshot = store.snapshot().await?;
+        let views = views_of(snapshot.catalog(), &self.source)?;
+        let names = views
+            .iter()
+            .map(|view| format!("feature_view:{}", view.name))
+            .collect();
+        store.allow(Deed::Write, names).await?;
+
+        let scans: Vec<ViewScan> = views
+            .iter()
+            .map(|view| crate::scan::scan_of(snapshot.catalog(), view, &view.features))
+            .collect::<Result<_>>()?;
+        let now = store.clock().now();
+        let rows = stamp_created(&one_batch(&self.rows)?, &scans[0], now)?;
+        let refused = refuse(&rows, &scans, now.plus(self.max_future))?;
+        if !refused.is_empty() && !self.dead_letter {
+            return Err(refusal(&refused, rows.num_rows()));
+        }
+        let mut report = PushReport {
+            rows: rows.num_rows() as u64,
+            ..PushReport::default()
+        };
+        let good = keep(&rows, &refused)?;
+        if !refused.is_empty() {
+            report.dead = Some(dead(&rows, &refused)?);
+            report.refused = refused;
+        }
+        if self.target != PushTarget::Online {
+            report.appended = append(store, &scans, &good).await?;
+        }
+        if self.target != PushTarget::Offline {
+            for (view, scan) in views
+                .iter()
+                .zip(&scans)
+                .filter(|(view, _)| view.online.store().is_some())
+            {
+                let written = write(store, &snapshot, view, scan, &good, now)
+                    .await
+                    .map_err(|error| match self.target {
+                        PushTarget::Both => error.with("appended_offline", report.appended),
+                        _ => error,
+                    })?;
+                report.views.push(PushedView {
+                    view: view.name.clone(),
+                    written: written.written,
+                    stale: written.stale,
+                });
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// The views that a source feeds; or one view, by its own name.
+fn views_of(catalog: &Catalog, name: &str) -> Result<Vec<Arc<FeatureView>>> {
+    if let Some(source) = catalog.sources.get(name) {
+        let views: Vec<_> = catalog
+            .feature_views
+            .values()
+            .filter(|v| v.source == source.name)
+            .cloned()
+            .collect();
+        if views.is_empty() {
+            return Err(Error::input(format!("no feature view uses source `{name}`")));
+        }
+        return Ok(views);
+    }
+    if let Some(view) = catalog.feature_views.get(name) {
+        return Ok(vec![view.clone()]);
+    }
+    let known = catalog
+        .sources
+        .keys()
+        .map(AsRef::as_ref)
+        .chain(catalog.feature_views.keys().map(AsRef::as_ref));
+    Err(
+        Error::not_found(format!("there is no source or feature view `{name}`"))
+            .help(suggest(name, known.collect::<Vec<_>>())),
+    )
+}
+
+fn one_batch(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    let first = batches
+        .first()
+        .ok_or_else(|| Error::input("there are no rows to push"))?;
+    concat_batches(first.schema_ref(), batches)
+        .map_err(|error| Error::input("the batches to push have different columns").source(error))
+}
+
+/// Gives rows without a created time the present one, before any store sees them.
+fn stamp_created(rows: &RecordBatch, scan: &ViewScan, now: Micros) -> Result<RecordBatch> {
+    let Some(created) = &scan.source.created_time else {
+        return Ok(rows.clone());
+    };
+    let stamps = match rows.column_by_name(&created.column) {
+        None => TimestampMicrosecondArray::from(vec![now.0; rows.num_rows()]),
+        Some(column) if column.null_count() == 0 => return Ok(rows.clone()),
+        Some(_) => {
+            let known = SourceColumns::new(scan)?.created(rows, "the rows to push")?;
+            let known = known.ok_or_else(|| Error::internal("a created time that is there is missing"))?;
+            known.iter().map(|time| Some(time.unwrap_or(now.0))).collect()
+        }
+    };
+    let (schema, mut columns, _) = rows.clone().into_parts();
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    if let Some((index, _)) = schema.column_with_name(&created.column) {
+        fields.remove(index);
+        columns.remove(index);
+    }
+    let stamps: ArrayRef = Arc::new(stamps.with_timezone("UTC"));
+    fields.push(Arc::new(Field::new(
+        &created.column,
+        stamps.data_type().clone(),
+        true,
+    )));
+    columns.push(stamps);
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| Error::internal("created times could not be added").source(error))
+}
+
+/// Every bad row with its reason. Missing columns and wrong types are errors of the whole batch.
+fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> Result<Vec<RefusedRow>> {
+    let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
+    for scan in scans {
+        let columns = SourceColumns::new(scan)?;
+        let place = "the rows to push";
+        columns.check(rows.schema_ref(), place)?;
+        let event = columns.event(rows, place)?;
+        let keys = columns.keys(rows, place)?;
+        columns.features(rows, place)?;
+        for row in 0..rows.num_rows() {
+            let null_key = scan
+                .keys
+                .iter()
+                .zip(&keys)
+                .find(|(_, column)| column.is_null(row));
+            let reason = if let Some((key, _)) = null_key {
+                format!("join key `{}` is null", key.key.name)
+            } else if event.is_null(row) {
+                format!("event time `{}` is null", scan.source.event_time)
+            } else if event.value(row) > latest.0 {
+                format!("event time {} is in the future", Micros(event.value(row)))
+            } else {
+                continue;
+            };
+            reasons.entry(row).or_insert(reason);
+        }
+    }
+    Ok(reasons
+        .into_iter()
+        .map(|(row, reason)| RefusedRow { row, reason })
+        .collect())
+}
+
+fn refusal(refused: &[RefusedRow], rows: usize) -> Error {
+    let shown = refused
+        .iter()
+        .take(20)
+        .map(|bad| Diagnostic::new(format!("row {}: {}", bad.row, bad.reason)));
+    let what = format!("the {rows} rows to push ({} bad)", refused.len());
+    Error::from_diagnostics(ErrorKind::Input, &what, shown.collect())
+        .help("nothing was written; mend the rows, or set them aside with `--dead-letter FILE`; rows are counted from 0")
+}
+
+fn keep(rows: &RecordBatch, refused: &[RefusedRow]) -> Result<RecordBatch> {
+    let mut mask = vec![true; rows.num_rows()];
+    refused.iter().for_each(|bad| mask[bad.row] = false);
+    filter_record_batch(rows, &BooleanArray::from(mask))
+        .map_err(|error| Error::internal("rows could not be set aside").source(error))
+}
+
+fn dead(rows: &RecordBatch, refused: &[RefusedRow]) -> Result<RecordBatch> {
+    let mut mask = vec![false; rows.num_rows()];
+    refused.iter().for_each(|bad| mask[bad.row] = true);
+    let bad = filter_record_batch(rows, &BooleanArray::from(mask))
+        .map_err(|error| Error::internal("rows could not be set aside").source(error))?;
+    let reasons: StringArray = refused.iter().map(|bad| Some(bad.reason.as_str())).collect();
+    let (schema, mut columns, _) = bad.into_parts();
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("reason", reasons.data_type().clone(), false)));
+    columns.push(Arc::new(reasons));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| Error::internal("rows could not be set aside").source(error))
+}
+
+/// Appends the rows to the source once, with the columns of all of its views.
+async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) -> Result<u64> {
+    let mut whole = scans[0].clone();
+    for scan in &scans[1..] {
+        for key in scan
+            .keys
+            .iter()
+            .filter(|key| !whole.keys.iter().any(|known| known.column == key.column))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            whole = whole.key(key.key, key.column);
+        }
+        for feature in &scan.features {
+            if !whole.features.iter().any(|known| known.column == feature.column) {
+                whole.features.push(feature.clone());
+            }
+        }
+    }
+    let batch = SourceColumns::new(&whole)?.batch(rows, "the rows to push")?;
+    let offline = store.store_of(&whole.source).await?;
+    offline
+        .append(
+            &whole,
+            stream::iter([Ok(batch)]).boxed(),
+            &OfflineOptions::default(),
+        )
+        .await
+}
+
+async fn write(
+    store: &FeatureStore,
+    snapshot: &Snapshot,
+    view: &FeatureView,
+    scan: &ViewScan,
+    rows: &RecordBatch,
+    now: Micros,
+) -> Result<WriteReport> {
+    let layout = snapshot.layout(view.name.as_str()).ok_or_else(|| {
+        Error::internal(format!(
+            "feature view `{}` is online and has no layout",
+            view.name
+        ))
+    })?;
+    let online = store
+        .online_store(&view.online.store().unwrap_or_else(StoreName::default_store))
+        .await?;
+    let mut batch = SourceColumns::new(scan)?.batch(rows, "the rows to push")?;
+    if scan.source.created_time.is_none() {
+        batch = with_created(batch, scan.keys.len() + 1, now)?;
+    }
+    let mut shaper = Shaper::new(layout, scan, online.capabilities().max_write_rows)?;
+    let mut report = WriteReport::default();
+    let mut writes = shaper.take(&batch)?;
+    writes.extend(shaper.finish());
+    for write in writes {
+        report.add(online.write(&write, &WriteOptions::default()).await?);
+    }
+    // Rows of the batch that a newer row of the same batch replaced are stale, too.
+    let unique = report.written + report.stale;
+    Ok(WriteReport::new(
+        report.written,
+        report.stale + (batch.num_rows() as u64).saturating_sub(unique),
+    ))
+}
+
+/// A source without created times: online rows still say when they were pushed.
+fn with_created(batch: RecordBatch, index: usize, now: Micros) -> Result<RecordBatch> {
+    let (schema, mut columns, rows) = batch.into_parts();
+    let stamps = TimestampMicrosecondArray::from(vec![now.0; rows]).with_timezone("UTC");
+    debug_assert!(
+        columns[index]
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .is_some()
+    );
+    columns[index] = Arc::new(stamps);
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| Error::internal("created times could not be added").source(error))
+}
