@@ -52,7 +52,9 @@ impl Keys {
             Self::Dense => vec![ints(&|id| *id as i64)],
             Self::Spread => vec![ints(&spread)],
             Self::Short => vec![strings(&|id| format!("user-{id:08}"))],
-            Self::Long => vec![strings(&|id| format!("{:032x}", u128::from(*id) * 0x5851_f42d_4c95_7f2d_1405_7b7e))],
+            Self::Long => vec![strings(&|id| {
+                format!("{:032x}", u128::from(*id) * 0x5851_f42d_4c95_7f2d_1405_7b7e)
+            })],
             Self::Pair => vec![ints(&spread), ints(&|id| (id % 7) as i64)],
         }
     }
@@ -70,19 +72,38 @@ fn table(keys: Keys, rows: usize, entities: u64, batch: usize, noise: &mut Noise
     let mut event = Vec::with_capacity(rows);
     for row in 0..rows {
         let repeat = row > 0 && noise.below(50) == 0;
-        ids.push(if repeat { ids[row - 1] } else { noise.below(entities) });
-        event.push(if repeat { event[row - 1] } else { noise.below(90 * DAY as u64) as i64 });
+        ids.push(if repeat {
+            ids[row - 1]
+        } else {
+            noise.below(entities)
+        });
+        event.push(if repeat {
+            event[row - 1]
+        } else {
+            noise.below(90 * DAY as u64) as i64
+        });
     }
-    let created = event.iter().map(|event| event + noise.below(DAY as u64 / 4) as i64).collect();
-    Table { batches: ids.chunks(batch).map(|ids| keys.arrays(ids)).collect(), event, created }
+    let created = event
+        .iter()
+        .map(|event| event + noise.below(DAY as u64 / 4) as i64)
+        .collect();
+    Table {
+        batches: ids.chunks(batch).map(|ids| keys.arrays(ids)).collect(),
+        event,
+        created,
+    }
 }
 
 fn probe_all(join: &mut ViewJoin, source: &Table, with_created: bool) {
     let mut first = 0;
     for keys in &source.batches {
         let end = first + keys[0].len();
-        let batch = SourceBatch::new(keys, Times::new(&source.event[first..end]), Positions::From(first as u64))
-            .with_created(with_created.then(|| Times::new(&source.created[first..end])));
+        let batch = SourceBatch::new(
+            keys,
+            Times::new(&source.event[first..end]),
+            Positions::From(first as u64),
+        )
+        .with_created(with_created.then(|| Times::new(&source.created[first..end])));
         join.probe(&batch).expect("the batch fits the index");
         first = end;
     }
@@ -90,7 +111,11 @@ fn probe_all(join: &mut ViewJoin, source: &Table, with_created: bool) {
 
 fn asof(c: &mut Criterion) {
     let full = std::env::var_os("LARDER_BENCH_FULL").is_some();
-    let (spine_rows, source_rows) = if full { (1_000_000, 10_000_000) } else { (200_000, 2_000_000) };
+    let (spine_rows, source_rows) = if full {
+        (1_000_000, 10_000_000)
+    } else {
+        (200_000, 2_000_000)
+    };
     let tenth = spine_rows as u64 / 10;
     let shapes = [
         ("int64-dense", Keys::Dense, tenth),
@@ -119,12 +144,20 @@ fn asof(c: &mut Criterion) {
 
         group.throughput(Throughput::Elements(source_rows as u64));
         if name == "int64" {
-            let columns: Vec<&Int64Array> =
-                source.batches.iter().filter_map(|keys| keys[0].as_any().downcast_ref()).collect();
+            let columns: Vec<&Int64Array> = source
+                .batches
+                .iter()
+                .filter_map(|keys| keys[0].as_any().downcast_ref())
+                .collect();
             group.bench_function(BenchmarkId::new("floor", name), |b| {
                 b.iter(|| {
-                    let keys = columns.iter().flat_map(|keys| keys.values()).fold(0_i64, |sum, key| sum ^ key);
-                    black_box(&source.event).iter().fold(keys, |sum, event| sum ^ event)
+                    let keys = columns
+                        .iter()
+                        .flat_map(|keys| keys.values())
+                        .fold(0_i64, |sum, key| sum ^ key);
+                    black_box(&source.event)
+                        .iter()
+                        .fold(keys, |sum, event| sum ^ event)
                 });
             });
         }
@@ -145,7 +178,11 @@ fn asof(c: &mut Criterion) {
         if name == "int64" {
             probe("probe-created", &empty, true);
             let as_of = rule.with_knowledge(Knowledge::AsOf);
-            probe("probe-as-of", &ViewJoin::new(Arc::clone(&index), as_of).expect("a rule"), true);
+            probe(
+                "probe-as-of",
+                &ViewJoin::new(Arc::clone(&index), as_of).expect("a rule"),
+                true,
+            );
         }
 
         group.throughput(Throughput::Elements(spine_rows as u64));
@@ -159,7 +196,9 @@ fn asof(c: &mut Criterion) {
                 b.iter_batched(probed, ViewJoin::resolve, BatchSize::PerIteration);
             });
             let winners = probed().resolve();
-            group.bench_function(BenchmarkId::new("distinct", name), |b| b.iter(|| winners.distinct()));
+            group.bench_function(BenchmarkId::new("distinct", name), |b| {
+                b.iter(|| winners.distinct())
+            });
         }
         group.finish();
     }

@@ -337,7 +337,9 @@ const BLOCK: usize = 256;
 struct Block {
     rows: [u32; BLOCK],
     ranges: [Range; BLOCK],
+    known: [i64; BLOCK],
     at: [u32; BLOCK],
+    ends: [u32; BLOCK],
     early_rows: [u32; BLOCK],
     early_at: [u32; BLOCK],
 }
@@ -347,7 +349,9 @@ impl Block {
         Self {
             rows: [0; BLOCK],
             ranges: [Range::default(); BLOCK],
+            known: [0; BLOCK],
             at: [0; BLOCK],
+            ends: [0; BLOCK],
             early_rows: [0; BLOCK],
             early_at: [0; BLOCK],
         }
@@ -384,16 +388,23 @@ impl Block {
 
     /// Finds each row's bucket by its event time alone.
     fn place(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) -> usize {
+        self.search(n, index, rule, event);
         let mut kept = 0;
         for i in 0..n {
-            let (row, range) = (self.rows[i], self.ranges[i]);
-            // Cannot overflow: rows beyond the bounds, hence beyond the largest time, are gone.
-            let at = index.first_knowing(range, event[row as usize] + rule.available_after);
+            let (row, range, at) = (self.rows[i], self.ranges[i], self.at[i]);
             self.rows[kept] = row;
             self.at[kept] = at;
             kept += usize::from(at < range.start + range.len);
         }
         kept
+    }
+
+    fn search(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) {
+        for (known, row) in self.known.iter_mut().zip(&self.rows[..n]) {
+            // Cannot overflow: rows beyond the bounds, hence known after the largest time, are gone.
+            *known = event[*row as usize] + rule.available_after;
+        }
+        index.first_knowing(&self.ranges[..n], &self.known[..n], &mut self.at[..n]);
     }
 
     /// Finds each row's bucket by event and created time, and the earlier one where the event time alone gives
@@ -406,33 +417,29 @@ impl Block {
         event: &[i64],
         created: Times<'_>,
     ) -> (usize, usize) {
+        self.search(n, index, rule, event);
+        for i in 0..n {
+            let (row, range, first) = (self.rows[i] as usize, self.ranges[i], self.at[i]);
+            let written = created.values[row];
+            let later = written > self.known[i]
+                && rule.trusts(written)
+                && created.nulls.is_none_or(|nulls| nulls.is_valid(row));
+            // What is left of the group is searched again, or nothing of it.
+            let len = if later { range.start + range.len - first } else { 0 };
+            self.ends[i] = range.start + range.len;
+            self.ranges[i] = Range { start: first, len };
+            self.known[i] = written;
+        }
+        index.first_knowing(&self.ranges[..n], &self.known[..n], &mut self.at[..n]);
         let (mut kept, mut early) = (0, 0);
         for i in 0..n {
-            let (row, range) = (self.rows[i], self.ranges[i]);
-            let known = event[row as usize] + rule.available_after;
-            let end = range.start + range.len;
-            let first = index.first_knowing(range, known);
-            let mut at = first;
-            let written = created.values[row as usize];
-            if written > known
-                && first < end
-                && rule.trusts(written)
-                && created.nulls.is_none_or(|nulls| nulls.is_valid(row as usize))
-            {
-                at = index.first_knowing(
-                    Range {
-                        start: first,
-                        len: end - first,
-                    },
-                    written,
-                );
-            }
+            let (row, at, first) = (self.rows[i], self.at[i], self.ranges[i].start);
             self.early_rows[early] = row;
             self.early_at[early] = first;
             early += usize::from(at != first);
             self.rows[kept] = row;
             self.at[kept] = at;
-            kept += usize::from(at < end);
+            kept += usize::from(at < self.ends[i]);
         }
         (kept, early)
     }

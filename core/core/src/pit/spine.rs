@@ -134,14 +134,38 @@ impl SpineIndex {
         self.table.find(keys, rows, ranges)
     }
 
-    /// The first position of the range whose time is `known` or later, or the range's end.
-    #[inline(always)]
-    pub(super) fn first_knowing(&self, range: Range, known: i64) -> u32 {
-        let start = range.start as usize;
-        if range.len == 1 {
-            return range.start + u32::from(self.times[start] < known);
+    /// For each range the first position whose time is `known` or later, or the range's end.
+    pub(super) fn first_knowing(&self, ranges: &[Range], known: &[i64], at: &mut [u32]) {
+        // Reading both ends of every group first, with nothing that depends on them, lets the misses overlap.
+        let mut sum = 0;
+        let mut longest = 0;
+        for range in ranges.iter().filter(|range| range.len != 0) {
+            let start = range.start as usize;
+            sum ^= self.times[start] ^ self.times[start + range.len as usize - 1];
+            longest = longest.max(range.len as usize);
         }
-        let times = &self.times[start..start + range.len as usize];
-        range.start + times.partition_point(|time| *time < known) as u32
+        std::hint::black_box(sum);
+        for ((range, known), at) in ranges.iter().zip(known).zip(&mut *at) {
+            let start = range.start as usize;
+            let len = if range.len < LONG { range.len as usize } else { 0 };
+            *at = range.start + self.times[start..start + len].partition_point(|time| time < known) as u32;
+        }
+        if longest < LONG as usize {
+            return;
+        }
+        // Every step of a search in a long group misses, so the long searches take each step together.
+        let mut step = 1_u32 << longest.ilog2();
+        while step != 0 {
+            for ((range, known), at) in ranges.iter().zip(known).zip(&mut *at) {
+                if range.len >= LONG && range.start + range.len - *at >= step {
+                    let next = *at + step;
+                    *at = std::hint::select_unpredictable(self.times[next as usize - 1] < *known, next, *at);
+                }
+            }
+            step /= 2;
+        }
     }
 }
+
+/// The size from which on a group's times fill several cache lines.
+const LONG: u32 = 64;

@@ -112,9 +112,15 @@ impl KeyTable {
         match (self, keys) {
             (Self::Unit(range), _) => retain(rows, ranges, |_| *range),
             (Self::Dense(table), KeyBatch::Int64(keys)) => retain(rows, ranges, |row| table.find(keys[row])),
-            (Self::Int(table), KeyBatch::Int64(keys)) => retain(rows, ranges, |row| table.find(keys[row])),
+            (Self::Int(table), KeyBatch::Int64(keys)) => {
+                table.touch(rows, |row| keys[row]);
+                retain(rows, ranges, |row| table.find(keys[row]))
+            }
             (Self::Dense(table), keys) => retain(rows, ranges, |row| table.find(int_at(keys, row))),
-            (Self::Int(table), keys) => retain(rows, ranges, |row| table.find(int_at(keys, row))),
+            (Self::Int(table), keys) => {
+                table.touch(rows, |row| int_at(keys, row));
+                retain(rows, ranges, |row| table.find(int_at(keys, row)))
+            }
             (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => retain(rows, ranges, |row| {
                 table.find(&bytes[ends[row] as usize..ends[row + 1] as usize])
             }),
@@ -261,10 +267,25 @@ impl IntTable {
         self.entries[self.slot(key)].range
     }
 
+    /// Reads the places of all keys, with nothing that depends on them, so that the misses overlap.
+    #[inline(always)]
+    fn touch(&self, rows: &[u32], key: impl Fn(usize) -> i64) {
+        let mut sum = 0;
+        for row in rows {
+            sum ^= self.entries[self.home(key(*row as usize))].range.start;
+        }
+        std::hint::black_box(sum);
+    }
+
+    #[inline(always)]
+    fn home(&self, key: i64) -> usize {
+        self.seeds.int(key as u64) as usize & self.mask
+    }
+
     /// The place of the key, or the empty place where it would be.
     #[inline(always)]
     fn slot(&self, key: i64) -> usize {
-        let mut at = self.seeds.int(key as u64) as usize & self.mask;
+        let mut at = self.home(key);
         loop {
             let entry = &self.entries[at];
             // An empty entry is as good an end as the key itself: its range says "no group".
