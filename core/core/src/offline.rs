@@ -294,6 +294,10 @@ impl ViewScan {
                 .iter()
                 .map(|f| Field::new(f.name.as_str(), arrow(f.value_type), true)),
         );
+        if !self.source.tie_break.is_empty() {
+            let bytes = arrow_schema::DataType::Binary;
+            fields.push(Field::new(crate::convert::TIE_BREAK_COLUMN, bytes, true));
+        }
         Arc::new(Schema::new(fields))
     }
 }

@@ -1,0 +1,8 @@
+//! Whether the store keeps its contract on real files.
+
+mod append;
+mod common;
+mod equal;
+mod files;
+mod types;
+mod window;
