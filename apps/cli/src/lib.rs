@@ -1,4 +1,126 @@
-//! The command line of the larder feature store.
+//! The command line of the larder feature store, as a library.
+//!
+//! The binary `larder` is one call of [`main`]. A binary with stores of a third party is three
+//! lines:
+//!
+//! ```no_run
+//! // use acme_store as _; // links the store, which registers itself
+//! fn main() -> std::process::ExitCode {
+//!     larder_cli::main()
+//! }
+//! ```
+
+mod args;
+mod commands;
+mod context;
+mod demo;
+mod infer;
+mod later;
 mod output;
 mod rows;
 mod sample;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapKind;
+use larder::{Error, ErrorKind, Result};
+
+use args::{Cli, Command};
+use context::Context;
+use output::{Format, Report, complain, render_error};
+
+/// Exit code for wrong usage.
+const USAGE: u8 = 2;
+
+/// Runs the command line of this process and answers with its exit code.
+///
+/// 0 done, 1 failed, 2 wrong usage, 3 changes or findings where `--exit-code` or `--check` asks.
+pub fn main() -> ExitCode {
+    run(std::env::args_os().collect())
+}
+
+fn run(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, wants_json(&arguments)),
+    };
+    let cx = Context::new(&cli.global);
+    if let Command::Unknown(words) = &cli.command {
+        let name = words.first().map(|word| word.to_string_lossy().into_owned());
+        return refuse(&later::unknown(&name.unwrap_or_default()), cx.format);
+    }
+    if cx.format == Format::Markdown && !matches!(cli.command, Command::Plan(_)) {
+        let error = Error::input("only `larder plan` prints markdown").help("use --format table, json or csv");
+        return refuse(&error, cx.format);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return fail(&Error::internal("no threads could be started").source(cause), &cx),
+    };
+    let outcome = runtime.block_on(until_interrupted(commands::run(&cx, cli.command)));
+    // Work that an interrupt left behind must not hold the process back.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(report) => finish(&report, &cx),
+        Err(error) => fail(&error, &cx),
+    }
+}
+
+/// Ends the work in order when Ctrl-C is pressed: what it holds is dropped, and so cleaned up.
+async fn until_interrupted(work: impl Future<Output = Result<Report>>) -> Result<Report> {
+    tokio::select! {
+        outcome = work => outcome,
+        signal = tokio::signal::ctrl_c() => match signal {
+            Ok(()) => Err(Error::new(ErrorKind::Unavailable, "interrupted")
+                .help("what was finished stays; run the same command again to go on")),
+            Err(cause) => Err(Error::internal("Ctrl-C cannot be heard").source(cause)),
+        },
+    }
+}
+
+fn finish(report: &Report, cx: &Context) -> ExitCode {
+    match output::print(&report.render(cx.format, cx.quiet)) {
+        Ok(()) => ExitCode::from(report.exit),
+        Err(cause) => fail(&Error::unavailable("nothing can be written to stdout").source(cause), cx),
+    }
+}
+
+fn fail(error: &Error, cx: &Context) -> ExitCode {
+    complain(&render_error(error, cx.format, &cx.dir, cx.verbose));
+    ExitCode::from(1)
+}
+
+fn refuse(error: &Error, format: Format) -> ExitCode {
+    complain(&render_error(error, format, Path::new("."), false));
+    ExitCode::from(USAGE)
+}
+
+/// Help and version go to stdout; what clap could not understand to stderr, as JSON where asked.
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    match error.kind() {
+        ClapKind::DisplayHelp | ClapKind::DisplayVersion => {
+            // A reader that went away has seen enough of the help.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ if json => {
+            let text = error.to_string();
+            let text = text.trim().trim_start_matches("error: ").to_owned();
+            refuse(&Error::input(text), Format::Json)
+        }
+        _ => {
+            let _ = error.print();
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Whether `--format json` was among arguments that could not be understood as a whole.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+    words.iter().any(|word| word == "--format=json")
+        || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+}

@@ -1,2 +1,5 @@
 //! The `larder` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    larder_cli::main()
+}

@@ -28,6 +28,9 @@ pub(crate) enum Format {
     Json,
     /// Tables as CSV
     Csv,
+    /// For `larder plan`: a comment for a merge request
+    #[value(hide = true)]
+    Markdown,
 }
 
 /// What a command found, for people and for programs.
@@ -96,7 +99,7 @@ impl Report {
                 out = serde_json::to_string_pretty(&self.json).unwrap_or_else(|_| "null".to_owned());
                 out.push('\n');
             }
-            Format::Table => {
+            Format::Table | Format::Markdown => {
                 for block in &self.blocks {
                     match block {
                         Block::Table(table) => out.push_str(&table.render()),

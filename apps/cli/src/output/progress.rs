@@ -67,10 +67,9 @@ impl Bar {
         self.0.set_message(text);
     }
 
-    /// Sets how many rows are done.
-    pub(crate) fn at(&self, rows: u64) {
-        self.0.set_length(self.0.length().unwrap_or(0).max(rows));
-        self.0.set_position(rows);
+    /// Takes the bar off the terminal, before anything else is printed.
+    pub(crate) fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }
 

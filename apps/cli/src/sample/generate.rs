@@ -80,6 +80,12 @@ pub(crate) fn favourite(user: u64, which: u64, products: u64) -> u64 {
     1 + mix(user.wrapping_mul(31).wrapping_add(which % FAVOURITES)) % products
 }
 
+/// A product that a user of the demo buys.
+pub(crate) fn bought_by(user: i64) -> i64 {
+    let products = Scale::demo(Micros(0)).products;
+    favourite(user.unsigned_abs(), 0, products) as i64
+}
+
 /// Keys and times of the rows of one file, before any feature.
 #[derive(Debug, Default)]
 pub(crate) struct RowSeeds {
@@ -118,7 +124,10 @@ impl RowSeeds {
         // One in a hundred is corrected some hours later: same key and event, other values.
         if (chance >> 20) % 100 == 0 {
             let correction = event + delay + (6 + (chance % 18) as i64) * HOUR;
-            self.push(key, event, correction, end, 1);
+            // At the very end both would get the same times, and nothing could tell them apart.
+            if correction <= end {
+                self.push(key, event, correction, end, 1);
+            }
         }
     }
 

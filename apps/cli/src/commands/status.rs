@@ -1,0 +1,80 @@
+//! `larder status`: how fresh is each view online?
+
+use larder::{Result, ViewStatus};
+
+use crate::args::span;
+use crate::context::Context;
+use crate::output::{Report, Table, count};
+
+/// Options of `larder status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The watermark says up to when a view is materialized, its lag how long ago that is. A view with
+`freshness:` is fresh while the lag is smaller.
+
+  larder status --check && echo all is well")]
+pub(crate) struct Args {
+    /// Exit with 3 when a view is not fresh, needs a backfill, or its last run failed
+    #[arg(long)]
+    check: bool,
+    /// Only these views
+    #[arg(long, value_name = "a,b", value_delimiter = ',')]
+    views: Vec<String>,
+    /// Also find views whose watermark is older than this, whatever their objective
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    max_lag: Option<larder::Span>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
+    let store = cx.store()?;
+    for name in &args.views {
+        store.snapshot().await?.catalog().feature_view(name)?;
+    }
+    let mut statuses = store.status().await?;
+    if !args.views.is_empty() {
+        statuses.retain(|status| args.views.iter().any(|name| status.view.as_str() == name));
+    }
+    let lags = |status: &ViewStatus| match (args.max_lag, status.lag_seconds) {
+        (Some(limit), Some(lag)) => lag > limit.0 as f64 / 1e6,
+        _ => false,
+    };
+    let mut table = Table::new([
+        "view", "store", "watermark", ">lag", "objective", "fresh", ">written", ">stale", "last run", "to do",
+    ])
+    .or_say("no views yet: `larder apply` makes them");
+    for status in &statuses {
+        table.row(cells(status));
+    }
+    let found = statuses.iter().any(|status| status.needs_attention() || lags(status));
+    Ok(Report::new(&statuses).table(table).exit(if args.check && found { 3 } else { 0 }))
+}
+
+fn cells(status: &ViewStatus) -> Vec<String> {
+    let run = status.last_run.as_ref();
+    vec![
+        status.view.to_string(),
+        status.store.as_ref().map_or("not served".to_owned(), ToString::to_string),
+        status.watermark.map(|at| at.to_string()).unwrap_or_default(),
+        status.lag_seconds.map(lag).unwrap_or_default(),
+        status.freshness.map(|limit| limit.to_string()).unwrap_or_default(),
+        status.fresh.map_or("", |fresh| if fresh { "yes" } else { "no" }).to_owned(),
+        run.map(|run| count(run.rows_written)).unwrap_or_default(),
+        run.map(|run| count(run.rows_stale)).unwrap_or_default(),
+        run.map(|run| match &run.error {
+            Some(error) => format!("{}: {error}", run.state),
+            None => run.state.to_owned(),
+        })
+        .unwrap_or_default(),
+        status.needs_backfill.clone().unwrap_or_default(),
+    ]
+}
+
+fn lag(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0}s"),
+        s if s < 7_200.0 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0}h", s / 3_600.0),
+        s => format!("{:.0}d", s / 86_400.0),
+    }
+}

@@ -1,0 +1,147 @@
+//! What is in the demo's folder, and is it there already?
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use larder::{Clock, Error, Micros, Result, Span, SystemClock};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::SHOWN;
+use crate::commands::init::{project_yaml, write};
+use crate::output::batch_json;
+use crate::sample::{self, Scale, Written, demo_views};
+
+/// Written last, so that a folder that has it is whole.
+const MARK: &str = ".larder-demo.json";
+/// Format of the folder; another one is made anew by hand.
+const FORMAT: u32 = 1;
+const LABEL_ROWS: u64 = 100_000;
+/// The user that is read and pushed.
+const USER: i64 = 4_711;
+
+/// The demo's project.
+#[derive(Debug)]
+pub(super) struct DemoProject {
+    /// Its folder as it was given.
+    dir: PathBuf,
+    /// The last instant of the generated data.
+    pub(super) end: Micros,
+    /// Entity rows in labels.parquet.
+    pub(super) label_rows: u64,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The data of the views.
+    pub(super) data: Written,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    format: u32,
+    end: Micros,
+}
+
+impl DemoProject {
+    /// The project in a folder; made where there is none.
+    pub(super) fn find_or_make(dir: &Path) -> Result<(Self, Option<Made>)> {
+        let mark = dir.join(MARK);
+        if mark.is_file() {
+            return Ok((Self::found(dir, &mark)?, None));
+        }
+        let empty = match std::fs::read_dir(dir) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => true,
+            Err(cause) => {
+                return Err(Error::unavailable(format!("`{}` cannot be read", dir.display())).source(cause));
+            }
+        };
+        // A demo that was killed while it made its folder left these two behind, and no mark.
+        let unfinished = dir.join("data").is_dir() && dir.join("larder.yaml").is_file() && !dir.join(".larder").exists();
+        if !empty && !unfinished {
+            return Err(Error::conflict(format!("`{}` is there and is no demo; nothing was written", dir.display()))
+                .help("name another folder with --dir"));
+        }
+        let (project, made) = Self::make(dir)?;
+        Ok((project, Some(made)))
+    }
+
+    fn found(dir: &Path, mark: &Path) -> Result<Self> {
+        let unknown = || {
+            Error::conflict(format!("`{}` was made by another version of the demo", dir.display()))
+                .help(format!("rm -r {} and run it again", dir.display()))
+        };
+        let text = std::fs::read_to_string(mark).map_err(|e| unknown().source(e))?;
+        let mark: Mark = serde_json::from_str(&text).map_err(|e| unknown().source(e))?;
+        if mark.format != FORMAT {
+            return Err(unknown());
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            end: mark.end,
+            label_rows: LABEL_ROWS,
+        })
+    }
+
+    fn make(dir: &Path) -> Result<(Self, Made)> {
+        let begin = Instant::now();
+        let now = SystemClock.now();
+        let end = Micros(now.0 - now.0.rem_euclid(Span::hours(1).0));
+        let scale = Scale::demo(end);
+        let views = demo_views();
+        write(&dir.join("larder.yaml"), &project_yaml("larder-demo"))?;
+        write(&dir.join(".gitignore"), "*\n")?;
+        write(&dir.join("features/entities.yaml"), &sample::entities_yaml())?;
+        for view in &views {
+            write(&dir.join(format!("features/{}.yaml", view.name)), &sample::view_yaml(view))?;
+        }
+        let service = sample::service_yaml(super::SERVICE, "purchase_model", &views);
+        write(&dir.join("features/services.yaml"), &service)?;
+        let data = sample::write_views(&dir.join("data"), &views, &scale)?;
+        sample::write_labels(&dir.join("labels.parquet"), &scale, LABEL_ROWS)?;
+        let mark = serde_json::to_string(&Mark { format: FORMAT, end })
+            .map_err(|e| Error::internal("the mark of the demo cannot be written").source(e))?;
+        write(&dir.join(MARK), &mark)?;
+        let project = Self {
+            dir: dir.to_owned(),
+            end,
+            label_rows: LABEL_ROWS,
+        };
+        let made = Made {
+            data,
+            took: begin.elapsed(),
+        };
+        Ok((project, made))
+    }
+
+    /// The pair that is read online.
+    pub(super) fn pair(&self) -> (i64, i64) {
+        (USER, sample::bought_by(USER))
+    }
+
+    /// The command that reads it.
+    pub(super) fn get_command(&self) -> String {
+        let (user, product) = self.pair();
+        format!("larder get --service {} --entity user_id={user},product_id={product}", super::SERVICE)
+    }
+
+    /// Writes a file with one row of the user, seen from the project's folder; answers with the
+    /// value of the feature that is shown.
+    pub(super) fn write_push(&self, name: &str, event: Micros) -> Result<Json> {
+        let views = demo_views();
+        let user_stats = &views[0];
+        write(Path::new(name), &sample::single_row_csv(user_stats, (USER, None), event, event)?)?;
+        let row = batch_json(&sample::single_row(user_stats, (USER, None), event, event)?)?;
+        Ok(row[0][SHOWN].clone())
+    }
+
+    /// Its folder as it was given.
+    #[cfg(test)]
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
