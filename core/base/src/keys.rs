@@ -95,8 +95,13 @@ impl EntityKeys {
         let writer = self.begin();
         for part in parts {
             match part {
-                // Every single key starts with the same version and mode.
-                Some(part) => writer.keys.bytes.extend_from_slice(&part[2..]),
+                Some(part) => {
+                    // Every key starts with the same version and mode, which the whole has once.
+                    let values = part
+                        .strip_prefix(&[VERSION, MODE_PLAIN])
+                        .ok_or_else(|| Error::internal("a part of an entity key is no key"))?;
+                    writer.keys.bytes.extend_from_slice(values);
+                }
                 None => {
                     writer.null();
                     return Ok(());
@@ -109,7 +114,7 @@ impl EntityKeys {
     /// Removes the last row.
     pub fn pop(&mut self) {
         self.ends.pop();
-        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
     /// Starts a row to be written with a [`KeyWriter`].

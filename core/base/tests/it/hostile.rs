@@ -263,3 +263,37 @@ fn a_decimal_of_too_many_digits_is_no_key() {
     assert_eq!(error.kind(), ErrorKind::Input);
     assert_eq!(keys.len(), 1);
 }
+
+#[test]
+fn a_key_joined_from_keys_is_the_key_of_all_values() {
+    let one = |value: Value, of: ValueType| {
+        let mut join_keys = layout_of(9, &[]).join_keys().to_vec();
+        join_keys[0].value_type = of;
+        let mut keys = EntityKeys::new();
+        keys.push_values(&join_keys, &[value]).unwrap();
+        keys.get(0).unwrap().to_vec()
+    };
+    let id = one(Value::Int64(7), ValueType::INT64);
+    let name = one(Value::str("x"), ValueType::STRING);
+    let mut expected = EntityKeys::new();
+    let mut writer = expected.begin();
+    writer.int64(7);
+    writer.string("x");
+    writer.finish().unwrap();
+
+    let mut keys = EntityKeys::new();
+    let parts = [Some(&id[..]), Some(&name[..])];
+    keys.push_joined(parts.into_iter()).unwrap();
+    assert_eq!(keys, expected);
+    keys.push_joined([Some(&id[..]), None].into_iter()).unwrap();
+    assert_eq!((keys.len(), keys.get(1)), (2, None));
+    let wrong = keys.push_joined([Some(&id[..]), Some(b"?")].into_iter());
+    assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Internal);
+    // What was given up leaves nothing behind, and popping brings back what was before.
+    keys.pop();
+    keys.pop();
+    assert!(keys.is_empty());
+    keys.pop();
+    keys.push_joined(parts.into_iter()).unwrap();
+    assert_eq!(keys, expected);
+}
