@@ -25,7 +25,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes or findings (with --exit-
 
 /// A feature store: define features once, train without leaks, serve in microseconds.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "larder", version, after_help = EXAMPLES)]
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -38,13 +38,25 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Folder with the project's larder.yaml
-    #[arg(long, global = true, value_name = "DIR", default_value = ".", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = ".",
+        help_heading = "Global options"
+    )]
     pub(crate) project_dir: PathBuf,
     /// Environment of larder.yaml; LARDER_ENV where absent
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub(crate) env: Option<String>,
     /// Form of what is printed; json is one document on stdout, and errors as JSON on stderr
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
     pub(crate) format: Format,
     /// Only what was asked for: no remarks, no progress
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -151,7 +163,9 @@ pub(crate) fn pairs(text: &str) -> Result<Pairs, String> {
 
 /// Checks an instant; it is turned into one when the command runs, because of `now`.
 pub(crate) fn instant(text: &str) -> Result<String, String> {
-    Micros::parse(text, Micros(0)).map(|_| text.to_owned()).map_err(|e| e.to_string())
+    Micros::parse(text, Micros(0))
+        .map(|_| text.to_owned())
+        .map_err(|e| e.to_string())
 }
 
 /// Reads a duration.
@@ -173,10 +187,20 @@ mod tests {
     #[test]
     fn pairs_and_their_commas() {
         let owned = |list: &[(&str, &str)]| {
-            Pairs(list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect())
+            Pairs(
+                list.iter()
+                    .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                    .collect(),
+            )
         };
-        assert_eq!(pairs("user_id=1,product_id=7").unwrap(), owned(&[("user_id", "1"), ("product_id", "7")]));
-        assert_eq!(pairs("name=Smith, John,country=SE").unwrap(), owned(&[("name", "Smith, John"), ("country", "SE")]));
+        assert_eq!(
+            pairs("user_id=1,product_id=7").unwrap(),
+            owned(&[("user_id", "1"), ("product_id", "7")])
+        );
+        assert_eq!(
+            pairs("name=Smith, John,country=SE").unwrap(),
+            owned(&[("name", "Smith, John"), ("country", "SE")])
+        );
         assert_eq!(pairs("a=b=c").unwrap(), owned(&[("a", "b=c")]));
         assert_eq!(pairs("a=").unwrap(), owned(&[("a", "")]));
         assert!(pairs("1").is_err());

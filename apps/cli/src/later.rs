@@ -8,7 +8,10 @@ const LATER: &[(&str, &str)] = &[
     ("search", "finds objects by text"),
     ("lineage", "shows what an object is made of and who uses it"),
     ("preview", "shows current values of a service or view"),
-    ("why", "shows the candidate rows for one value, the winner, and why"),
+    (
+        "why",
+        "shows the candidate rows for one value, the winner, and why",
+    ),
     ("serve", "answers HTTP and gRPC requests"),
     ("import", "turns a Feast registry into YAML"),
     ("registry", "migrates a registry"),
@@ -41,11 +44,13 @@ const KNOWN: &[&str] = &[
 /// The error for a word that is no command.
 pub(crate) fn unknown(name: &str) -> Error {
     match LATER.iter().find(|(later, _)| *later == name) {
-        Some((_, what)) => {
-            Error::unsupported(format!("`larder {name}` is not in this build yet: it {what}, in a later part"))
-                .help("`larder --help` lists what is there")
+        Some((_, what)) => Error::unsupported(format!(
+            "`larder {name}` is not in this build yet: it {what}, in a later part"
+        ))
+        .help("`larder --help` lists what is there"),
+        None => {
+            Error::input(format!("there is no command `{name}`")).help(suggest(name, KNOWN.iter().copied()))
         }
-        None => Error::input(format!("there is no command `{name}`")).help(suggest(name, KNOWN.iter().copied())),
     }
 }
 

@@ -53,7 +53,8 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         return refuse(&later::unknown(&name.unwrap_or_default()), cx.format);
     }
     if cx.format == Format::Markdown && !matches!(cli.command, Command::Plan(_)) {
-        let error = Error::input("only `larder plan` prints markdown").help("use --format table, json or csv");
+        let error =
+            Error::input("only `larder plan` prints markdown").help("use --format table, json or csv");
         return refuse(&error, cx.format);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -84,7 +85,10 @@ async fn until_interrupted(work: impl Future<Output = Result<Report>>) -> Result
 fn finish(report: &Report, cx: &Context) -> ExitCode {
     match output::print(&report.render(cx.format, cx.quiet)) {
         Ok(()) => ExitCode::from(report.exit),
-        Err(cause) => fail(&Error::unavailable("nothing can be written to stdout").source(cause), cx),
+        Err(cause) => fail(
+            &Error::unavailable("nothing can be written to stdout").source(cause),
+            cx,
+        ),
     }
 }
 
@@ -122,5 +126,7 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
 fn wants_json(arguments: &[OsString]) -> bool {
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
     words.iter().any(|word| word == "--format=json")
-        || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+        || words
+            .windows(2)
+            .any(|pair| pair[0] == "--format" && pair[1] == "json")
 }

@@ -48,7 +48,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let report = store.delete(&args.view, &entities, at).await?;
     let text = match report.stale {
         0 => format!("deleted {}", count(report.written)),
-        stale => format!("deleted {}; {} have newer rows and stay", count(report.written), count(stale)),
+        stale => format!(
+            "deleted {}; {} have newer rows and stay",
+            count(report.written),
+            count(stale)
+        ),
     };
     Ok(Report::new(report).product(text))
 }

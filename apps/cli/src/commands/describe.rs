@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use larder::model::{Catalog, Kind, ObjectId};
 use larder::error::suggest;
+use larder::model::{Catalog, Kind, ObjectId};
 use larder::{Error, Result};
 use serde_json::{Value as Json, json};
 
@@ -28,8 +28,12 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let snapshot = store.snapshot().await?;
     let id = ObjectId::new(kind, &args.name);
     let record = snapshot.records().get(&id).ok_or_else(|| {
-        let known: Vec<&str> =
-            snapshot.records().keys().filter(|known| known.kind == id.kind).map(|known| known.name.as_str()).collect();
+        let known: Vec<&str> = snapshot
+            .records()
+            .keys()
+            .filter(|known| known.kind == id.kind)
+            .map(|known| known.name.as_str())
+            .collect();
         Error::not_found(format!("there is no {kind} `{}`", args.name)).help(suggest(&args.name, known))
     })?;
     let used_by = used_by(snapshot.catalog(), kind, &args.name);
@@ -95,7 +99,7 @@ fn yaml(json: &Json, depth: usize) -> String {
     let mut out = String::new();
     match json {
         Json::Object(map) => {
-            for (key, value) in map {
+            for (key, value) in named_first(map) {
                 match value {
                     Json::Object(inner) if !inner.is_empty() => {
                         let _ = write!(out, "{pad}{key}:\n{}", yaml(value, depth + 1));
@@ -122,7 +126,9 @@ fn yaml(json: &Json, depth: usize) -> String {
 fn inline(json: &Json) -> String {
     match json {
         Json::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}: {}", inline(value))).collect();
+            let pairs: Vec<String> = named_first(map)
+                .map(|(key, value)| format!("{key}: {}", inline(value)))
+                .collect();
             format!("{{ {} }}", pairs.join(", "))
         }
         Json::Array(items) => {
@@ -134,11 +140,25 @@ fn inline(json: &Json) -> String {
     }
 }
 
-/// Whether YAML reads the text as a string without quotes.
+/// What people look for first comes first.
+fn named_first(map: &serde_json::Map<String, Json>) -> impl Iterator<Item = (&String, &Json)> {
+    const FIRST: [&str; 2] = ["name", "type"];
+    let first = FIRST.iter().filter_map(|key| map.get_key_value(*key));
+    first.chain(map.iter().filter(|(key, _)| !FIRST.contains(&key.as_str())))
+}
+
+/// Whether YAML reads the text as a string without quotes, also inside of `{ }`.
 fn plain(text: &str) -> bool {
-    let safe = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.' | '/' | '(' | ')' | '<' | '>');
-    text.chars().next().is_some_and(char::is_alphabetic)
+    let safe = |c: char| {
+        c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.' | '/' | '(' | ')' | '<' | '>' | '@')
+    };
+    let ends = |c: Option<char>| c.is_some_and(char::is_alphanumeric) || c == Some(')') || c == Some('>');
+    ends(text.chars().next())
+        && ends(text.chars().last())
         && text.chars().all(safe)
+        // What reads as a number is another thing than the text; a duration such as 14d does not.
+        && text.parse::<f64>().is_err()
+        && !text.starts_with("0x")
         && !matches!(text, "true" | "false" | "null" | "yes" | "no")
 }
 
@@ -156,7 +176,10 @@ mod tests {
             "filter": "x = 'y'",
         });
         let text = yaml(&spec, 0);
-        assert!(text.contains("join_keys:\n  - { name: user_id, type: int64 }\n"), "{text}");
+        assert!(
+            text.contains("join_keys:\n  - { name: user_id, type: int64 }\n"),
+            "{text}"
+        );
         assert!(text.contains("entities: [a, b]\n"), "{text}");
         assert!(text.contains("tags:\n  tier: gold\n"), "{text}");
         assert!(text.contains("filter: \"x = 'y'\"\n"), "{text}");

@@ -18,7 +18,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let findings = cx.store()?.doctor().await;
     let mut table = Table::new(["role", "store", "works", "backend", "details"]);
     for finding in &findings {
-        let details: Vec<String> = finding.details.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let details: Vec<String> = finding
+            .details
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
         table.row([
             finding.role.to_owned(),
             finding.store.clone(),
@@ -33,7 +37,9 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
             report = report.product(line);
         }
     }
-    let found = findings.iter().any(|finding| !finding.ok || !finding.warnings.is_empty());
+    let found = findings
+        .iter()
+        .any(|finding| !finding.ok || !finding.warnings.is_empty());
     Ok(report.exit(if args.check && found { 3 } else { 0 }))
 }
 

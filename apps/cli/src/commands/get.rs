@@ -36,8 +36,10 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     if args.request.is_some() {
-        return Err(Error::unsupported("request fields are for on-demand features, which come in a later part")
-            .help("leave out --request"));
+        return Err(Error::unsupported(
+            "request fields are for on-demand features, which come in a later part",
+        )
+        .help("leave out --request"));
     }
     let store = cx.store()?;
     let plan = store
@@ -74,8 +76,9 @@ fn key_columns(plan: &OnlinePlan, entities: &[Pairs]) -> Result<Vec<KeyColumn>> 
         let value = |(row, pairs): (usize, &Pairs)| {
             let given = pairs.0.iter().find(|(given, _)| given == name.as_str());
             match given {
-                Some((_, text)) => Value::parse(text, *of)
-                    .map_err(|e| Error::input(format!("key column `{name}`: {}", e.message())).with("entity", row + 1)),
+                Some((_, text)) => Value::parse(text, *of).map_err(|e| {
+                    Error::input(format!("key column `{name}`: {}", e.message())).with("entity", row + 1)
+                }),
                 None => Err(Error::input(format!("key column `{name}` is missing"))
                     .with("entity", row + 1)
                     .help(format!("give it: --entity {name}=…"))),
@@ -84,7 +87,15 @@ fn key_columns(plan: &OnlinePlan, entities: &[Pairs]) -> Result<Vec<KeyColumn>> 
         let values = entities.iter().enumerate().map(value).collect::<Result<_>>()?;
         Ok((name.to_string(), values))
     };
-    needed.iter().map(column).collect()
+    let mut columns: Vec<KeyColumn> = needed.iter().map(column).collect::<Result<_>>()?;
+    // In the order in which they were given, as a request over HTTP has them.
+    let place = |name: &str| {
+        entities
+            .first()
+            .and_then(|pairs| pairs.0.iter().position(|(given, _)| given == name))
+    };
+    columns.sort_by_key(|(name, _)| place(name));
+    Ok(columns)
 }
 
 /// Reads all outputs, column by column.
@@ -103,7 +114,9 @@ async fn read(plan: &OnlinePlan, keys: &[KeyColumn]) -> Result<Vec<Vec<Found>>> 
         }
     };
     let columns = 0..plan.outputs().len();
-    Ok(columns.map(|output| (0..answer.rows()).map(|row| found(row, output)).collect()).collect())
+    Ok(columns
+        .map(|output| (0..answer.rows()).map(|row| found(row, output)).collect())
+        .collect())
 }
 
 /// Statuses as Feast's feature server names them, and two that it does not know.
@@ -137,7 +150,11 @@ fn document(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Jso
             "event_timestamps": column.iter().map(|found| instant(found.event)).collect::<Vec<_>>(),
         })
     };
-    let results: Vec<Json> = keys.iter().map(of_key).chain(answer.iter().map(of_output)).collect();
+    let results: Vec<Json> = keys
+        .iter()
+        .map(of_key)
+        .chain(answer.iter().map(of_output))
+        .collect();
     json!({ "metadata": { "feature_names": names }, "results": results })
 }
 
@@ -145,7 +162,10 @@ fn document(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Jso
 fn table(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Table {
     let entities = keys.first().map_or(1, |(_, values)| values.len());
     let head = |row: usize| {
-        let pairs: Vec<String> = keys.iter().map(|(name, values)| format!("{name}={}", values[row])).collect();
+        let pairs: Vec<String> = keys
+            .iter()
+            .map(|(name, values)| format!("{name}={}", values[row]))
+            .collect();
         pairs.join(",")
     };
     let head = (0..entities).flat_map(|row| [head(row), "as of".to_owned()]);

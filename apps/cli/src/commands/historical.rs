@@ -7,16 +7,23 @@ use arrow_select::concat::concat_batches;
 use clap::ValueEnum;
 use futures::StreamExt;
 use larder::model::Knowledge;
-use larder::{Error, FeatureStore, HistoricalReport, OfflineOptions, Progress, Result, Selection, TrainingSet, ValueType};
+use larder::{
+    Error, FeatureStore, HistoricalReport, OfflineOptions, Progress, Result, Selection, TrainingSet,
+    ValueType,
+};
 use serde_json::json;
 
 use crate::args::{Pairs, Select, pairs};
 use crate::context::Context;
-use crate::output::{Format, Report, Table, batch_json, batch_table, count, elapsed, plural, size, transposed};
+use crate::output::{
+    Format, Report, Table, batch_json, batch_table, count, elapsed, plural, size, transposed,
+};
 use crate::rows::{Columns, RowsFile, read};
 
 /// Rows shown where no file is written.
 const PREVIEW: usize = 10;
+/// Rows shown side by side, one line per column.
+const WIDE_PREVIEW: usize = 3;
 /// Columns from which on a preview has one line per column.
 const MANY_COLUMNS: usize = 12;
 
@@ -75,8 +82,10 @@ enum Mode {
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let Some(file) = &args.entities else {
-        return Err(Error::unsupported("entity rows as SQL come with the SQL offline stores, in a later part")
-            .help("give a file with --entities"));
+        return Err(Error::unsupported(
+            "entity rows as SQL come with the SQL offline stores, in a later part",
+        )
+        .help("give a file with --entities"));
     };
     if let Some(path) = &args.out {
         RowsFile::check(path)?;
@@ -182,11 +191,16 @@ async fn onto_screen(mut training: TrainingSet, format: Format) -> Result<Report
         Format::Json => Ok(Report::new(batch_json(&all)?)),
         Format::Csv => Ok(Report::new(()).table(batch_table(&all)?)),
         Format::Table | Format::Markdown => {
-            let first = all.slice(0, all.num_rows().min(PREVIEW));
-            let table = if first.num_columns() > MANY_COLUMNS { transposed(&first)? } else { batch_table(&first)? };
+            let wide = all.num_columns() > MANY_COLUMNS;
+            let first = all.slice(0, all.num_rows().min(if wide { WIDE_PREVIEW } else { PREVIEW }));
+            let table = if wide {
+                transposed(&first)?
+            } else {
+                batch_table(&first)?
+            };
             let mut shown = Report::new(()).table(table);
-            if all.num_rows() > PREVIEW {
-                let more = count((all.num_rows() - PREVIEW) as u64);
+            if all.num_rows() > first.num_rows() {
+                let more = count((all.num_rows() - first.num_rows()) as u64);
                 shown = shown.text(format!("… and {more} rows more; --out FILE writes them all"));
             }
             Ok(told(shown, &report))
@@ -197,7 +211,14 @@ async fn onto_screen(mut training: TrainingSet, format: Format) -> Result<Report
 /// What the run found, view by view.
 fn told(told: Report, report: &HistoricalReport) -> Report {
     let mut table = Table::new([
-        "view", ">matched", ">expired", ">not found", ">null keys", ">known later", ">ties", ">source rows",
+        "view",
+        ">matched",
+        ">expired",
+        ">not found",
+        ">null keys",
+        ">known later",
+        ">ties",
+        ">source rows",
     ]);
     for view in &report.views {
         let numbers = [

@@ -20,7 +20,8 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let commits = cx.store()?.history(args.before.map(Version), args.limit).await?;
-    let mut table = Table::new([">version", "time", "author", "changes", "message"]).or_say("nothing was applied yet");
+    let mut table =
+        Table::new([">version", "time", "author", "changes", "message"]).or_say("nothing was applied yet");
     for commit in &commits {
         table.row([
             commit.version.to_string(),
@@ -48,8 +49,16 @@ pub(crate) fn document(commit: &Commit) -> Json {
 /// `+2 ~1 -0` without what is zero.
 fn counts(commit: &Commit) -> String {
     let count = |action: Action| commit.changes.iter().filter(|c| c.action == action).count();
-    let parts = [(Action::Create, '+'), (Action::Update, '~'), (Action::Delete, '-')];
+    let parts = [
+        (Action::Create, '+'),
+        (Action::Update, '~'),
+        (Action::Delete, '-'),
+    ];
     let parts = parts.map(|(action, sign)| (count(action), sign));
-    let texts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, sign)| format!("{sign}{n}")).collect();
+    let texts: Vec<String> = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, sign)| format!("{sign}{n}"))
+        .collect();
     texts.join(" ")
 }

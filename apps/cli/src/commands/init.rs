@@ -56,17 +56,26 @@ pub(crate) fn run(args: Args) -> Result<Report> {
     let mut files: Vec<(PathBuf, String)> = vec![
         ("larder.yaml".into(), project_yaml(&name)),
         ("features/entities.yaml".into(), sample::entities_yaml()),
-        ("features/services.yaml".into(), sample::service_yaml("purchase_v1", "purchase_model", &views)),
+        (
+            "features/services.yaml".into(),
+            sample::service_yaml("purchase_v1", "purchase_model", &views),
+        ),
         (".gitignore".into(), GITIGNORE.to_owned()),
         ("README.md".into(), readme(&name)),
     ];
     for view in &views {
-        files.push((format!("features/{}.yaml", view.name).into(), sample::view_yaml(view)));
+        files.push((
+            format!("features/{}.yaml", view.name).into(),
+            sample::view_yaml(view),
+        ));
     }
     let now = SystemClock.now();
     let scale = Scale::starter(Micros(now.0 - now.0.rem_euclid(Span::hours(1).0)));
     let user_stats = &views[0];
-    files.push(("rows.csv".into(), sample::single_row_csv(user_stats, (7, None), now, now)?));
+    files.push((
+        "rows.csv".into(),
+        sample::single_row_csv(user_stats, (7, None), now, now)?,
+    ));
     let data = dir.join("data");
     let planned = files.iter().map(|(file, _)| dir.join(file)).chain([data.clone()]);
     refuse_existing(planned)?;
@@ -104,8 +113,11 @@ pub(crate) fn run(args: Args) -> Result<Report> {
 /// All or nothing: nobody's file is overwritten.
 pub(crate) fn refuse_existing(mut planned: impl Iterator<Item = PathBuf>) -> Result<()> {
     match planned.find(|path| path.exists()) {
-        Some(path) => Err(Error::conflict(format!("`{}` is there already; nothing was written", path.display()))
-            .help("name a new folder, or remove it first")),
+        Some(path) => Err(Error::conflict(format!(
+            "`{}` is there already; nothing was written",
+            path.display()
+        ))
+        .help("name a new folder, or remove it first")),
         None => Ok(()),
     }
 }
@@ -122,8 +134,20 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 /// The folder's name as a project may be called.
 fn project_name(dir: &Path) -> String {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let legal: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+    let name = absolute
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let legal: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     match larder::ProjectName::new(&legal) {
         Ok(name) => name.to_string(),
         Err(_) => "shop".to_owned(),

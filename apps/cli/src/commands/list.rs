@@ -27,14 +27,30 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     }
     let kind = parse(&args.kind)?;
     let mut documents = Vec::new();
-    let mut table = Table::new(["name", "what", "owner", "set", ">revision", "description"]).or_say("none yet");
-    for record in snapshot.records().values().filter(|r| r.id.known_kind() == Some(kind)) {
+    let mut table =
+        Table::new(["name", "what", "owner", "set", ">revision", "description"]).or_say("none yet");
+    for record in snapshot
+        .records()
+        .values()
+        .filter(|r| r.id.known_kind() == Some(kind))
+    {
         let mut document = json!({ "kind": record.id.kind, "name": record.id.name, "set": record.set, "revision": record.revision });
         if let (Some(document), Some(spec)) = (document.as_object_mut(), record.spec.as_object()) {
-            document.extend(spec.iter().filter(|(key, _)| *key != "name").map(|(key, value)| (key.clone(), value.clone())));
+            document.extend(
+                spec.iter()
+                    .filter(|(key, _)| *key != "name")
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
         }
         documents.push(document);
-        let text = |key: &str| record.spec.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            record
+                .spec
+                .get(key)
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         table.row([
             record.id.name.clone(),
             what(&snapshot, kind, &record.id.name),
@@ -51,7 +67,8 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
 pub(crate) fn parse(text: &str) -> Result<Kind> {
     Kind::parse(text).ok_or_else(|| {
         let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
-        Error::input(format!("there is no kind of object `{text}`")).help(format!("known: {}", known.join(", ")))
+        Error::input(format!("there is no kind of object `{text}`"))
+            .help(format!("known: {}", known.join(", ")))
     })
 }
 
@@ -60,7 +77,11 @@ fn what(snapshot: &Snapshot, kind: Kind, name: &str) -> String {
     let catalog = snapshot.catalog();
     match kind {
         Kind::Entity => catalog.entities.get(name).map(|entity| {
-            let keys: Vec<String> = entity.join_keys.iter().map(|k| format!("{} {}", k.name, k.value_type)).collect();
+            let keys: Vec<String> = entity
+                .join_keys
+                .iter()
+                .map(|k| format!("{} {}", k.name, k.value_type))
+                .collect();
             keys.join(", ")
         }),
         Kind::Source => catalog.sources.get(name).map(|source| source.kind.clone()),
@@ -68,12 +89,18 @@ fn what(snapshot: &Snapshot, kind: Kind, name: &str) -> String {
             let entities: Vec<&str> = view.entities.iter().map(|e| e.as_str()).collect();
             format!("{} features of {}", view.features.len(), entities.join(", "))
         }),
-        Kind::OnDemandView => catalog.on_demand_views.get(name).map(|view| format!("{} features", view.features.len())),
+        Kind::OnDemandView => catalog
+            .on_demand_views
+            .get(name)
+            .map(|view| format!("{} features", view.features.len())),
         Kind::FeatureService => catalog.feature_services.get(name).map(|service| {
             let items: Vec<&str> = service.features.iter().map(|item| item.view.as_str()).collect();
             items.join(", ")
         }),
-        Kind::Model => catalog.models.get(name).map(|model| format!("{} {}", model.service, model.stage)),
+        Kind::Model => catalog
+            .models
+            .get(name)
+            .map(|model| format!("{} {}", model.service, model.stage)),
         _ => None,
     }
     .unwrap_or_default()
@@ -85,7 +112,11 @@ fn features(catalog: &Catalog) -> Report {
     for view in catalog.feature_views.values() {
         for feature in &view.features {
             let reference = format!("{}:{}", view.name, feature.name);
-            table.row([reference.clone(), feature.value_type.to_string(), feature.description.clone()]);
+            table.row([
+                reference.clone(),
+                feature.value_type.to_string(),
+                feature.description.clone(),
+            ]);
             documents.push(json!({
                 "feature": reference,
                 "view": view.name,

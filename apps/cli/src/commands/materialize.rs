@@ -64,14 +64,28 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let following = bar.follow(progress.clone());
     let told = bar.clone();
     let work = work.progress(progress).on_event(move |event| {
-        told.say(format!("{} slice {}/{}, {} written", event.view, event.slice + 1, event.slices, count(event.written)));
+        told.say(format!(
+            "{} slice {}/{}, {} written",
+            event.view,
+            event.slice + 1,
+            event.slices,
+            count(event.written)
+        ));
     });
     let report = work.run().await;
     drop(following);
     bar.clear();
     let report = report?;
-    let mut table = Table::new(["view", ">read", ">written", ">stale", ">slices", "covered until", ">time"])
-        .or_say("no view is served online");
+    let mut table = Table::new([
+        "view",
+        ">read",
+        ">written",
+        ">stale",
+        ">slices",
+        "covered until",
+        ">time",
+    ])
+    .or_say("no view is served online");
     for view in &report.views {
         table.row([
             view.view.to_string(),

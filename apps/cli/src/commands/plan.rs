@@ -45,7 +45,10 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let exit = if args.exit_code && !plan.is_empty() { 3 } else { 0 };
     let mut report = Report::new(document(&plan)).product(text);
     if let Some(path) = &args.out {
-        report = report.text(format!("saved; `larder apply {}` applies exactly this", path.display()));
+        report = report.text(format!(
+            "saved; `larder apply {}` applies exactly this",
+            path.display()
+        ));
     }
     Ok(report.exit(exit))
 }
@@ -77,7 +80,11 @@ fn sign(action: Action) -> char {
 pub(crate) fn for_people(plan: &Plan) -> String {
     let mut out = String::new();
     if plan.is_empty() {
-        let _ = writeln!(out, "nothing to change: version {} is what the files say", plan.base);
+        let _ = writeln!(
+            out,
+            "nothing to change: version {} is what the files say",
+            plan.base
+        );
     } else {
         let _ = writeln!(out, "on version {}: {}", plan.base, plan.summary());
     }
@@ -93,7 +100,11 @@ pub(crate) fn for_people(plan: &Plan) -> String {
         .iter()
         .map(|b| format!("{}: {}", b.view, b.reason))
         .collect();
-    section(&mut out, "needs backfill (`larder materialize` does it)", &backfills);
+    section(
+        &mut out,
+        "needs backfill (`larder materialize` does it)",
+        &backfills,
+    );
     let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
     section(&mut out, "warnings", &warnings);
     section(
@@ -120,7 +131,11 @@ fn markdown(plan: &Plan) -> String {
         out.push_str("| | object | set | differences |\n| --- | --- | --- | --- |\n");
     }
     for change in &plan.changes {
-        let details: Vec<String> = change.details.iter().map(|d| format!("`{}`", d.replace('|', "\\|"))).collect();
+        let details: Vec<String> = change
+            .details
+            .iter()
+            .map(|d| format!("`{}`", d.replace('|', "\\|")))
+            .collect();
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} |",

@@ -56,7 +56,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         To::Offline => PushTarget::Offline,
         To::Both => PushTarget::Both,
     };
-    let push = store.push(&args.source).rows(rows).to(target).dead_letter(args.dead_letter.is_some());
+    let push = store
+        .push(&args.source)
+        .rows(rows)
+        .to(target)
+        .dead_letter(args.dead_letter.is_some());
     let report = push.run().await?;
     if let (Some(path), Some(dead)) = (&args.dead_letter, &report.dead) {
         let mut file = RowsFile::create(path, &dead.schema())?;
@@ -73,7 +77,10 @@ fn told(report: &PushReport, args: &Args) -> Report {
     }
     let mut told = Report::new(report);
     if !matches!(args.to, To::Online) {
-        told = told.text(format!("appended {} to the history", plural(report.appended as usize, "row", "rows")));
+        told = told.text(format!(
+            "appended {} to the history",
+            plural(report.appended as usize, "row", "rows")
+        ));
     }
     if !report.views.is_empty() {
         told = told.table(table);
@@ -91,7 +98,8 @@ fn told(report: &PushReport, args: &Args) -> Report {
 /// The types of the columns of a source, for files that carry none.
 fn columns(catalog: &Catalog, name: &str) -> Result<Columns> {
     let mut columns = Columns::default();
-    let of_source = |view: &larder::model::FeatureView| view.source.as_str() == name || view.name.as_str() == name;
+    let of_source =
+        |view: &larder::model::FeatureView| view.source.as_str() == name || view.name.as_str() == name;
     for view in catalog.feature_views.values().filter(|view| of_source(view)) {
         let source = catalog.source(view.source.as_str())?;
         columns.timezone.clone_from(&source.timezone);

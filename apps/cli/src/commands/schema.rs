@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use larder::Result;
+use larder::engine::definitions;
 
 use crate::output::Report;
 
@@ -30,8 +31,8 @@ enum Of {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Report> {
     let schema = match args.of {
-        Of::Definitions => larder::definitions::json_schema(),
-        Of::Project => larder::config::json_schema(&larder::plugins()?),
+        Of::Definitions => definitions::json_schema(),
+        Of::Project => definitions::project_schema(),
     };
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     Ok(Report::new(schema).product(text))

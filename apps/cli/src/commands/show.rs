@@ -18,7 +18,10 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let commit = cx.store()?.show(Version(args.version)).await?;
-    let mut text = format!("version {}, {}, by {}\n", commit.version, commit.time, commit.author);
+    let mut text = format!(
+        "version {}, {}, by {}\n",
+        commit.version, commit.time, commit.author
+    );
     if !commit.message.is_empty() {
         let _ = writeln!(text, "{}", commit.message);
     }

@@ -40,32 +40,56 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         _ => false,
     };
     let mut table = Table::new([
-        "view", "store", "watermark", ">lag", "objective", "fresh", ">written", ">stale", "last run", "to do",
+        "view",
+        "store",
+        "watermark",
+        ">lag",
+        "objective",
+        "fresh",
+        "last run",
+        ">read",
+        ">written",
+        ">stale",
+        "to do",
     ])
     .or_say("no views yet: `larder apply` makes them");
     for status in &statuses {
         table.row(cells(status));
     }
-    let found = statuses.iter().any(|status| status.needs_attention() || lags(status));
-    Ok(Report::new(&statuses).table(table).exit(if args.check && found { 3 } else { 0 }))
+    let found = statuses
+        .iter()
+        .any(|status| status.needs_attention() || lags(status));
+    Ok(Report::new(&statuses)
+        .table(table)
+        .exit(if args.check && found { 3 } else { 0 }))
 }
 
 fn cells(status: &ViewStatus) -> Vec<String> {
     let run = status.last_run.as_ref();
     vec![
         status.view.to_string(),
-        status.store.as_ref().map_or("not served".to_owned(), ToString::to_string),
+        status
+            .store
+            .as_ref()
+            .map_or("not served".to_owned(), ToString::to_string),
         status.watermark.map(|at| at.to_string()).unwrap_or_default(),
         status.lag_seconds.map(lag).unwrap_or_default(),
-        status.freshness.map(|limit| limit.to_string()).unwrap_or_default(),
-        status.fresh.map_or("", |fresh| if fresh { "yes" } else { "no" }).to_owned(),
-        run.map(|run| count(run.rows_written)).unwrap_or_default(),
-        run.map(|run| count(run.rows_stale)).unwrap_or_default(),
+        status
+            .freshness
+            .map(|limit| limit.to_string())
+            .unwrap_or_default(),
+        status
+            .fresh
+            .map_or("", |fresh| if fresh { "yes" } else { "no" })
+            .to_owned(),
         run.map(|run| match &run.error {
             Some(error) => format!("{}: {error}", run.state),
             None => run.state.to_owned(),
         })
         .unwrap_or_default(),
+        run.map(|run| count(run.rows_read)).unwrap_or_default(),
+        run.map(|run| count(run.rows_written)).unwrap_or_default(),
+        run.map(|run| count(run.rows_stale)).unwrap_or_default(),
         status.needs_backfill.clone().unwrap_or_default(),
     ]
 }

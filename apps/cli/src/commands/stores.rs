@@ -40,7 +40,13 @@ pub(crate) fn run() -> Result<Report> {
             Some(feature) => format!("no: cargo feature `{feature}` brings it"),
             None => "no: comes in a later part".to_owned(),
         };
-        table.row([role.to_string(), (*name).to_owned(), how, String::new(), String::new()]);
+        table.row([
+            role.to_string(),
+            (*name).to_owned(),
+            how,
+            String::new(),
+            String::new(),
+        ]);
         documents.push(json!({
             "role": role.as_str(), "type": name, "available": false, "feature": feature,
         }));

@@ -29,21 +29,34 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     }
     catalog.extend(&definitions.definitions);
     let kinds = larder::plugins()?.source_kinds();
-    let findings = larder::definitions::check(&definitions, &catalog, &kinds);
+    let findings = larder::engine::definitions::check(&definitions, &catalog, &kinds);
     if !findings.is_empty() {
-        return Err(Error::from_diagnostics(ErrorKind::Definition, "the definitions", findings));
+        return Err(Error::from_diagnostics(
+            ErrorKind::Definition,
+            "the definitions",
+            findings,
+        ));
     }
     let mut counts = Map::new();
     let mut texts = Vec::new();
     for kind in Kind::ALL {
-        let found = definitions.definitions.ids().filter(|id| id.known_kind() == Some(kind)).count();
+        let found = definitions
+            .definitions
+            .ids()
+            .filter(|id| id.known_kind() == Some(kind))
+            .count();
         counts.insert(kind.plural().to_owned(), json!(found));
         if found > 0 {
-            texts.push(format!("{found} {}", kind.plural().replace('_', " ")));
+            let name = if found == 1 { kind.as_str() } else { kind.plural() };
+            texts.push(format!("{found} {}", name.replace('_', " ")));
         }
     }
     let document = json!({ "ok": true, "project": project.name, "set": definitions.set, "objects": counts });
-    let what = if texts.is_empty() { "no definitions yet".to_owned() } else { texts.join(", ") };
+    let what = if texts.is_empty() {
+        "no definitions yet".to_owned()
+    } else {
+        texts.join(", ")
+    };
     Ok(Report::new(document).product(format!("fine: {what}")))
 }
 

@@ -42,10 +42,19 @@ pub(super) async fn count(cx: &Context, project: &DemoProject) -> Result<Leaks> 
         }
     }
     let labels = read(Path::new("labels.parquet"), &Columns::default())?;
-    let at_end: Vec<RecordBatch> = labels.iter().map(|batch| moved(batch, project.end.0)).collect::<Result<_>>()?;
+    let at_end: Vec<RecordBatch> = labels
+        .iter()
+        .map(|batch| moved(batch, project.end.0))
+        .collect::<Result<_>>()?;
     // One feature of each view is enough: a whole row wins, so all of its features leak together.
-    let one_each = views.iter().map(|view| format!("{}:{}", view.name, view.features[0].name));
-    let request = cx.store()?.historical(Selection::features(one_each)).entities(at_end).event_times(true);
+    let one_each = views
+        .iter()
+        .map(|view| format!("{}:{}", view.name, view.features[0].name));
+    let request = cx
+        .store()?
+        .historical(Selection::features(one_each))
+        .entities(at_end)
+        .event_times(true);
     let (latest, _) = request.run().await?.collect().await?;
     let times = micros(&latest, "row_time")?;
     for view in &views {

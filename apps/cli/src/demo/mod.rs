@@ -30,7 +30,8 @@ const SHOWN: &str = "orders_7d";
 /// What a step says, or that something claimed does not hold.
 pub(crate) async fn run(cx: &Context, dir: &Path) -> Result<Report> {
     let (project, made) = DemoProject::find_or_make(dir)?;
-    let before = std::env::current_dir().map_err(|e| Error::unavailable("there is no working folder").source(e))?;
+    let before =
+        std::env::current_dir().map_err(|e| Error::unavailable("there is no working folder").source(e))?;
     let enter = |dir: &Path| {
         std::env::set_current_dir(dir)
             .map_err(|e| Error::unavailable(format!("`{}` cannot be entered", dir.display())).source(e))
@@ -74,9 +75,14 @@ async fn definitions(story: &mut Story<'_>) -> Result<()> {
             plan["summary"].as_str().unwrap_or_default()
         ),
     });
-    let applied = story.run("make it a version", "larder apply -m 'first features'").await?;
+    let applied = story
+        .run("make it a version", "larder apply -m 'first features'")
+        .await?;
     story.point(match applied["changed"].as_bool() {
-        Some(true) => format!("committed as version {}, all of it or nothing", applied["version"]),
+        Some(true) => format!(
+            "committed as version {}, all of it or nothing",
+            applied["version"]
+        ),
         _ => format!("unchanged: version {} stays", applied["version"]),
     });
     Ok(())
@@ -91,7 +97,10 @@ async fn training(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
         .await?;
     let rows = made["rows"].as_u64().unwrap_or(0);
     if rows != project.label_rows {
-        return Err(broken(format!("{} entity rows went in, {rows} came out", project.label_rows)));
+        return Err(broken(format!(
+            "{} entity rows went in, {rows} came out",
+            project.label_rows
+        )));
     }
     let took = story.last_seconds();
     story.point(format!(
@@ -103,10 +112,15 @@ async fn training(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
     ));
     let leaks = leaks::count(story.context(), project).await?;
     if leaks.with_larder != 0 {
-        return Err(broken(format!("{} cells of the training set come from the future", leaks.with_larder)));
+        return Err(broken(format!(
+            "{} cells of the training set come from the future",
+            leaks.with_larder
+        )));
     }
     if leaks.with_latest == 0 {
-        return Err(broken("a latest-value join would leak nothing here: the data proves nothing"));
+        return Err(broken(
+            "a latest-value join would leak nothing here: the data proves nothing",
+        ));
     }
     story.point(format!(
         "a latest-value join would leak the future into {} of {} cells; larder: {}, checked in training.parquet",
@@ -114,7 +128,10 @@ async fn training(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
         count(leaks.cells),
         leaks.with_larder
     ));
-    let later: u64 = array(&made["report"]["views"]).iter().filter_map(|view| view["known_later"].as_u64()).sum();
+    let later: u64 = array(&made["report"]["views"])
+        .iter()
+        .filter_map(|view| view["known_later"].as_u64())
+        .sum();
     story.point(format!(
         "{} answers rest on rows written late, after the moment they describe; --knowledge as-of leaves them out",
         count(later)
@@ -125,23 +142,29 @@ async fn training(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
 }
 
 async fn serving(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
-    let done = story.run("bring the newest values online", "larder materialize").await?;
-    let (mut read, mut written) = (0, 0);
+    let done = story
+        .run("bring the newest values online", "larder materialize")
+        .await?;
+    let (mut read, mut written, mut slices) = (0, 0, 0);
     for view in array(&done["views"]) {
         read += view["read"].as_u64().unwrap_or(0);
         written += view["written"].as_u64().unwrap_or(0);
+        slices += view["slices"].as_u64().unwrap_or(0);
     }
     story.point(match read {
         0 => "everything was online already; nothing was read twice".to_owned(),
         _ => format!(
-            "{} rows read, the newest {} per key written: {} rows/s",
-            count(read),
+            "{} read, newest per key, {} written in {}; a killed run goes on where it was: {} rows/s",
+            plural(read as usize, "row", "rows"),
             count(written),
+            plural(slices as usize, "slice", "slices"),
             count((read as f64 / story.last_seconds().max(1e-9)) as u64)
         ),
     });
     let got = story.run("read online", &project.get_command()).await?;
-    let found = statuses(&got).filter(|status| *status == "PRESENT" || *status == "NULL_VALUE").count();
+    let found = statuses(&got)
+        .filter(|status| *status == "PRESENT" || *status == "NULL_VALUE")
+        .count();
     let speed = same::read_speed(story.context(), project).await?;
     story.point(format!(
         "{} values of one user and one product; 50 features in {} (median of {} reads in a session)",
@@ -158,19 +181,32 @@ async fn pushing(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
     let newer = project.write_push("newer.csv", now)?;
     let older = now.minus(Span::days(2));
     project.write_push("older.csv", older)?;
-    let pushed = story.run("push a newer value", "larder push user_daily --file newer.csv --to both").await?;
+    let pushed = story
+        .run(
+            "push a newer value",
+            "larder push user_daily --file newer.csv --to both",
+        )
+        .await?;
     let written = pushed["views"][0]["written"].as_u64().unwrap_or(0);
     let appended = pushed["appended"].as_u64().unwrap_or(0);
     if (written, appended) != (1, 1) {
         return Err(broken("a newer row was not taken"));
     }
     story.point("1 row to the history for training, then 1 row online: both sides learn it".to_owned());
-    let pushed = story.run("push an older one", "larder push user_daily --file older.csv --to online").await?;
+    let pushed = story
+        .run(
+            "push an older one",
+            "larder push user_daily --file older.csv --to online",
+        )
+        .await?;
     let stale = pushed["views"][0]["stale"].as_u64().unwrap_or(0);
     if stale != 1 {
         return Err(broken("an older row was not refused"));
     }
-    story.point("older push refused as stale: 0 rows written, 1 counted; the newest event wins, whoever writes last".to_owned());
+    story.point(
+        "older push refused as stale: 0 rows written, 1 counted; the newest event wins, whoever writes last"
+            .to_owned(),
+    );
     let got = story.run("read again", &project.get_command()).await?;
     let shown = value_of(&got, SHOWN);
     if shown != newer {
@@ -200,7 +236,10 @@ async fn proof(story: &mut Story<'_>, project: &DemoProject) -> Result<()> {
     story.record("cells_compared", json!(same.cells));
     story.record("cells_equal", json!(same.equal));
     story.run("see how fresh it is", "larder status").await?;
-    story.point(format!("{} with their watermarks; `larder status --check` is for your monitoring", plural(3, "view", "views")));
+    story.point(format!(
+        "{} with their watermarks; `larder status --check` is for your monitoring",
+        plural(3, "view", "views")
+    ));
     Ok(())
 }
 
@@ -214,7 +253,10 @@ fn array(json: &Json) -> &[Json] {
 
 /// The statuses of all features in the answer of `larder get`, without the entity columns.
 fn statuses(got: &Json) -> impl Iterator<Item = &str> {
-    array(&got["results"]).iter().skip(2).filter_map(|column| column["statuses"][0].as_str())
+    array(&got["results"])
+        .iter()
+        .skip(2)
+        .filter_map(|column| column["statuses"][0].as_str())
 }
 
 /// The value of a feature in the answer of `larder get`.

@@ -1,6 +1,6 @@
 //! What is in the demo's folder, and is it there already?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use larder::{Clock, Error, Micros, Result, Span, SystemClock};
@@ -23,8 +23,6 @@ const USER: i64 = 4_711;
 /// The demo's project.
 #[derive(Debug)]
 pub(super) struct DemoProject {
-    /// Its folder as it was given.
-    dir: PathBuf,
     /// The last instant of the generated data.
     pub(super) end: Micros,
     /// Entity rows in labels.parquet.
@@ -61,10 +59,14 @@ impl DemoProject {
             }
         };
         // A demo that was killed while it made its folder left these two behind, and no mark.
-        let unfinished = dir.join("data").is_dir() && dir.join("larder.yaml").is_file() && !dir.join(".larder").exists();
+        let unfinished =
+            dir.join("data").is_dir() && dir.join("larder.yaml").is_file() && !dir.join(".larder").exists();
         if !empty && !unfinished {
-            return Err(Error::conflict(format!("`{}` is there and is no demo; nothing was written", dir.display()))
-                .help("name another folder with --dir"));
+            return Err(Error::conflict(format!(
+                "`{}` is there and is no demo; nothing was written",
+                dir.display()
+            ))
+            .help("name another folder with --dir"));
         }
         let (project, made) = Self::make(dir)?;
         Ok((project, Some(made)))
@@ -72,8 +74,11 @@ impl DemoProject {
 
     fn found(dir: &Path, mark: &Path) -> Result<Self> {
         let unknown = || {
-            Error::conflict(format!("`{}` was made by another version of the demo", dir.display()))
-                .help(format!("rm -r {} and run it again", dir.display()))
+            Error::conflict(format!(
+                "`{}` was made by another version of the demo",
+                dir.display()
+            ))
+            .help(format!("rm -r {} and run it again", dir.display()))
         };
         let text = std::fs::read_to_string(mark).map_err(|e| unknown().source(e))?;
         let mark: Mark = serde_json::from_str(&text).map_err(|e| unknown().source(e))?;
@@ -81,7 +86,6 @@ impl DemoProject {
             return Err(unknown());
         }
         Ok(Self {
-            dir: dir.to_owned(),
             end: mark.end,
             label_rows: LABEL_ROWS,
         })
@@ -97,7 +101,10 @@ impl DemoProject {
         write(&dir.join(".gitignore"), "*\n")?;
         write(&dir.join("features/entities.yaml"), &sample::entities_yaml())?;
         for view in &views {
-            write(&dir.join(format!("features/{}.yaml", view.name)), &sample::view_yaml(view))?;
+            write(
+                &dir.join(format!("features/{}.yaml", view.name)),
+                &sample::view_yaml(view),
+            )?;
         }
         let service = sample::service_yaml(super::SERVICE, "purchase_model", &views);
         write(&dir.join("features/services.yaml"), &service)?;
@@ -107,7 +114,6 @@ impl DemoProject {
             .map_err(|e| Error::internal("the mark of the demo cannot be written").source(e))?;
         write(&dir.join(MARK), &mark)?;
         let project = Self {
-            dir: dir.to_owned(),
             end,
             label_rows: LABEL_ROWS,
         };
@@ -126,7 +132,10 @@ impl DemoProject {
     /// The command that reads it.
     pub(super) fn get_command(&self) -> String {
         let (user, product) = self.pair();
-        format!("larder get --service {} --entity user_id={user},product_id={product}", super::SERVICE)
+        format!(
+            "larder get --service {} --entity user_id={user},product_id={product}",
+            super::SERVICE
+        )
     }
 
     /// Writes a file with one row of the user, seen from the project's folder; answers with the
@@ -134,14 +143,11 @@ impl DemoProject {
     pub(super) fn write_push(&self, name: &str, event: Micros) -> Result<Json> {
         let views = demo_views();
         let user_stats = &views[0];
-        write(Path::new(name), &sample::single_row_csv(user_stats, (USER, None), event, event)?)?;
+        write(
+            Path::new(name),
+            &sample::single_row_csv(user_stats, (USER, None), event, event)?,
+        )?;
         let row = batch_json(&sample::single_row(user_stats, (USER, None), event, event)?)?;
         Ok(row[0][SHOWN].clone())
-    }
-
-    /// Its folder as it was given.
-    #[cfg(test)]
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
     }
 }

@@ -47,7 +47,9 @@ pub(super) struct Speed {
 /// standing at that instant, and compares every cell.
 pub(super) async fn compare(cx: &Context, project: &DemoProject) -> Result<Same> {
     let now = SystemClock.now();
-    let store = larder::open(&cx.dir).clock(Arc::new(VirtualClock::at(now))).await?;
+    let store = larder::open(&cx.dir)
+        .clock(Arc::new(VirtualClock::at(now)))
+        .await?;
     let (users, products) = sample(project)?;
     let rows = users.len();
     let times = TimestampMicrosecondArray::from(vec![now.0; rows]).with_timezone("UTC");
@@ -57,7 +59,13 @@ pub(super) async fn compare(cx: &Context, project: &DemoProject) -> Result<Same>
         ("event_timestamp", Arc::new(times)),
     ])
     .map_err(|e| Error::internal("entity rows could not be put together").source(e))?;
-    let (trained, _) = store.historical(SERVICE).entities([spine]).run().await?.collect().await?;
+    let (trained, _) = store
+        .historical(SERVICE)
+        .entities([spine])
+        .run()
+        .await?
+        .collect()
+        .await?;
 
     let plan = store.online(SERVICE).await?;
     let mut session = plan.session();
@@ -80,7 +88,9 @@ pub(super) async fn compare(cx: &Context, project: &DemoProject) -> Result<Same>
         let of = infer_type(online.data_type())
             .filter(|_| online.data_type() == offline.data_type())
             .ok_or_else(|| Error::internal(format!("`{}` has two types", field.name())))?;
-        let equal = (0..rows).filter(|row| value_at(offline, *row, of) == value_at(online, *row, of)).count();
+        let equal = (0..rows)
+            .filter(|row| value_at(offline, *row, of) == value_at(online, *row, of))
+            .count();
         same.cells += rows as u64;
         same.equal += equal as u64;
         if equal < rows {
@@ -100,7 +110,9 @@ fn sample(project: &DemoProject) -> Result<(Vec<i64>, Vec<i64>)> {
     let mut pairs: BTreeMap<(i64, i64), ()> = BTreeMap::from([(pushed, ())]);
     'all: for batch in read(Path::new("labels.parquet"), &Columns::default())? {
         let column = |name: &str| {
-            let column = batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let column = batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<Int64Type>());
             column.cloned().ok_or_else(missing)
         };
         let (users, products) = (column("user_id")?, column("product_id")?);

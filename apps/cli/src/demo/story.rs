@@ -75,7 +75,9 @@ impl<'a> Story<'a> {
                 }
             }
         }
-        let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+        let program = std::env::current_exe()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
         text.push_str(&format!(
             "\nEach step can be typed again, after:\n  cd {}\n\
              In a checkout, `larder` is `cargo run -q -p larder-cli --`, or: alias larder={program}\n",
@@ -110,7 +112,11 @@ impl<'a> Story<'a> {
     /// Says what a step proved.
     pub(super) fn point(&mut self, text: String) {
         self.show(&format!("   → {text}\n"));
-        if let Some(points) = self.steps.last_mut().and_then(|step| step["points"].as_array_mut()) {
+        if let Some(points) = self
+            .steps
+            .last_mut()
+            .and_then(|step| step["points"].as_array_mut())
+        {
             points.push(Json::String(text));
         }
     }
@@ -196,6 +202,9 @@ mod tests {
 
     #[test]
     fn words_are_parted_as_a_shell_does() {
-        assert_eq!(words("larder apply -m 'first features'"), ["larder", "apply", "-m", "first features"]);
+        assert_eq!(
+            words("larder apply -m 'first features'"),
+            ["larder", "apply", "-m", "first features"]
+        );
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn decide(question: &Question, path: &str, schema: &Schema) -> Result
     let find = |name: &str| -> Result<&Field> {
         let known = schema.fields().iter().map(|f| f.name().as_str());
         schema.field_with_name(name).map_err(|_| {
-            Error::input(format!("the data has no column `{name}`")).help(suggest(name, known.collect::<Vec<_>>()))
+            Error::input(format!("the data has no column `{name}`"))
+                .help(suggest(name, known.collect::<Vec<_>>()))
         })
     };
     let mut names = Names::default();
@@ -120,13 +121,18 @@ fn key_column(field: &Field, wanted: Option<ValueType>, names: &mut Names) -> Re
             column: name.clone(),
             of,
         }),
-        _ => Err(Error::input(format!("join key `{name}` is a {of}, which cannot identify anything"))
-            .help("join keys are bool, int32, int64, string, bytes, date, timestamp or decimal")),
+        _ => Err(Error::input(format!(
+            "join key `{name}` is a {of}, which cannot identify anything"
+        ))
+        .help("join keys are bool, int32, int64, string, bytes, date, timestamp or decimal")),
     }
 }
 
 fn is_naive(of: &DataType) -> bool {
-    matches!(of, DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64)
+    matches!(
+        of,
+        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
+    )
 }
 
 fn why_not(of: &DataType) -> String {
@@ -152,8 +158,17 @@ struct Names(BTreeMap<String, usize>);
 
 impl Names {
     fn legal(&mut self, column: &str) -> String {
-        let mut name: String =
-            column.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).take(120).collect();
+        let mut name: String = column
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .take(120)
+            .collect();
         if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             name.insert(0, '_');
         }
@@ -172,12 +187,18 @@ impl Names {
 impl Inferred {
     /// Names that differ from their columns.
     pub(super) fn renamed(&self) -> impl Iterator<Item = &Column> {
-        self.keys.iter().chain(&self.features).filter(|c| c.name != c.column)
+        self.keys
+            .iter()
+            .chain(&self.features)
+            .filter(|c| c.name != c.column)
     }
 
     /// The entity of a join key: `user_id` identifies a `user`.
     pub(super) fn entity(key: &Column) -> &str {
-        key.name.strip_suffix("_id").filter(|name| !name.is_empty()).unwrap_or(&key.name)
+        key.name
+            .strip_suffix("_id")
+            .filter(|name| !name.is_empty())
+            .unwrap_or(&key.name)
     }
 
     /// The definitions and counts as programs read them.
@@ -187,18 +208,26 @@ impl Inferred {
             .iter()
             .map(|key| json!({ "name": Self::entity(key), "join_keys": [{ "name": key.name, "type": key.of }] }))
             .collect();
-        let mut source = json!({ "name": self.name, "type": "parquet", "path": self.path, "event_time": self.time });
+        let mut source =
+            json!({ "name": self.name, "type": "parquet", "path": self.path, "event_time": self.time });
         if let Some(created) = &self.created {
             source["created_time"] = json!(created);
         }
         if !self.naive.is_empty() {
             source["timezone"] = json!("UTC");
         }
-        let columns: BTreeMap<&str, &str> = self.renamed().map(|c| (c.name.as_str(), c.column.as_str())).collect();
+        let columns: BTreeMap<&str, &str> = self
+            .renamed()
+            .map(|c| (c.name.as_str(), c.column.as_str()))
+            .collect();
         if !columns.is_empty() {
             source["columns"] = json!(columns);
         }
-        let features: Vec<Json> = self.features.iter().map(|f| json!({ "name": f.name, "type": f.of })).collect();
+        let features: Vec<Json> = self
+            .features
+            .iter()
+            .map(|f| json!({ "name": f.name, "type": f.of }))
+            .collect();
         json!({
             "definitions": {
                 "entities": entities,
@@ -241,7 +270,10 @@ mod tests {
     fn ask(keys: &[(&str, Option<&str>)], time: &str) -> Result<Inferred> {
         let question = Question {
             path: "data/user daily/".into(),
-            keys: keys.iter().map(|(k, t)| ((*k).to_owned(), t.map(|t| t.parse().unwrap()))).collect(),
+            keys: keys
+                .iter()
+                .map(|(k, t)| ((*k).to_owned(), t.map(|t| t.parse().unwrap())))
+                .collect(),
             time: time.into(),
             created: None,
             name: None,

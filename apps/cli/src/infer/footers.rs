@@ -28,8 +28,9 @@ pub(super) fn count(path: &Path) -> Result<Footers> {
         let damaged = |cause: parquet::errors::ParquetError| {
             Error::corrupt(format!("`{}` cannot be read as Parquet", path.display())).source(cause)
         };
-        let file = File::open(&path)
-            .map_err(|cause| Error::unavailable(format!("`{}` cannot be opened", path.display())).source(cause))?;
+        let file = File::open(&path).map_err(|cause| {
+            Error::unavailable(format!("`{}` cannot be opened", path.display())).source(cause)
+        })?;
         let reader = SerializedFileReader::new(file).map_err(damaged)?;
         footers.files += 1;
         for group in reader.metadata().row_groups() {
@@ -63,7 +64,10 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
     }
     below.sort();
     for path in below {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         // Writers of other systems leave `_SUCCESS` and hidden files beside the data.
         if name.starts_with(['_', '.']) {
             continue;

@@ -38,7 +38,9 @@ pub(crate) async fn infer(question: &Question) -> Result<Inferred> {
     let (root, below) = split(&question.path)?;
     let config = json!({ "type": "parquet", "root": root });
     let config: Box<dyn OfflineStoreConfig> = serde_json::from_value(config).map_err(|e| {
-        Error::unsupported("this build cannot read Parquet").help("enable the cargo feature `parquet`").source(e)
+        Error::unsupported("this build cannot read Parquet")
+            .help("enable the cargo feature `parquet`")
+            .source(e)
     })?;
     let store = config.build(&BuildContext::new(".")).await?;
     let source = json!({ "name": "inferred", "type": "parquet", "path": below, "event_time": question.time });
@@ -61,8 +63,10 @@ fn split(path: &str) -> Result<(String, String)> {
         None => ("./".to_owned(), trimmed),
     };
     match name {
-        "" | "." | ".." => Err(Error::input(format!("`{path}` names no file or folder by its own name"))
-            .help("name it, such as data/user_daily/")),
+        "" | "." | ".." => Err(
+            Error::input(format!("`{path}` names no file or folder by its own name"))
+                .help("name it, such as data/user_daily/"),
+        ),
         name if folder => Ok((root, format!("{name}/"))),
         name => Ok((root, name.to_owned())),
     }

@@ -50,7 +50,10 @@ impl Inferred {
                 columns.join(", ")
             );
         }
-        let renamed: Vec<String> = self.renamed().map(|c| format!("{}: {}", c.name, json(&c.column))).collect();
+        let renamed: Vec<String> = self
+            .renamed()
+            .map(|c| format!("{}: {}", c.name, json(&c.column)))
+            .collect();
         if !renamed.is_empty() {
             let _ = writeln!(out, "    columns: {{ {} }}", renamed.join(", "));
         }
@@ -97,7 +100,12 @@ fn json(text: &str) -> String {
 /// Quoted only where YAML would read something else.
 fn quoted(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./=".contains(c))
-        && !matches!(text.to_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-./=".contains(c))
+        && !matches!(
+            text.to_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
     if plain { text.to_owned() } else { json(text) }
 }

@@ -49,7 +49,9 @@ pub(crate) fn diagnostic_json(diagnostic: &Diagnostic) -> Json {
 fn message(error: &Error) -> String {
     let text = error.to_string();
     let help = error.remedy().map(|help| format!("; {help}")).unwrap_or_default();
-    text.strip_suffix(help.as_str()).map(str::to_owned).unwrap_or(text)
+    text.strip_suffix(help.as_str())
+        .map(str::to_owned)
+        .unwrap_or(text)
 }
 
 fn causes(error: &Error) -> Vec<String> {
@@ -157,7 +159,10 @@ mod tests {
     #[test]
     fn json_has_places_and_causes() {
         let cause = std::io::Error::other("disk full");
-        let error = Error::unavailable("cannot write").help("free some space").with("file", "x").source(cause);
+        let error = Error::unavailable("cannot write")
+            .help("free some space")
+            .with("file", "x")
+            .source(cause);
         let text = render_error(&error, Format::Json, Path::new("."), false);
         let json: Json = serde_json::from_str(&text).unwrap();
         assert_eq!(json["error"]["kind"], "unavailable");

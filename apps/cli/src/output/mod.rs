@@ -8,7 +8,7 @@ mod table;
 mod values;
 
 pub(crate) use errors::render_error;
-pub(crate) use progress::{Bar, Bars};
+pub(crate) use progress::Bars;
 pub(crate) use table::{Align, Table};
 pub(crate) use values::{batch_json, batch_table, cell_text, transposed};
 
@@ -180,7 +180,11 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// `1 row`, `2 rows`.
 pub(crate) fn plural(number: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        count(number as u64),
+        if number == 1 { one } else { many }
+    )
 }
 
 #[cfg(test)]

@@ -20,11 +20,6 @@ impl Bars {
         }
     }
 
-    /// No bars.
-    pub(crate) fn hidden() -> Self {
-        Self { shown: false }
-    }
-
     /// A bar that counts rows.
     pub(crate) fn rows(self, what: &'static str) -> Bar {
         let bar = ProgressBar::with_draw_target(
@@ -35,8 +30,10 @@ impl Bars {
                 ProgressDrawTarget::hidden()
             },
         );
-        let style = ProgressStyle::with_template("{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(
+            "{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {msg}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(120));

@@ -134,6 +134,11 @@ mod tests {
             batch_table(&batch()).unwrap().csv(),
             "id,x,at,name\n1,1.5,1970-01-01T00:00:00Z,a\n2,,1970-01-01T00:00:01Z,b\n"
         );
-        assert!(transposed(&batch()).unwrap().csv().starts_with("column,row 1,row 2\nid,1,2\n"));
+        assert!(
+            transposed(&batch())
+                .unwrap()
+                .csv()
+                .starts_with("column,row 1,row 2\nid,1,2\n")
+        );
     }
 }

@@ -32,7 +32,11 @@ pub(super) fn read(path: &Path, mut file: File, columns: &Columns) -> Result<Vec
     skip_mark(&mut file)?;
     let (looks_like, _) = format.infer_schema(&mut file, Some(LOOK_AT)).map_err(bad)?;
     skip_mark(&mut file)?;
-    let names: Vec<String> = looks_like.fields().iter().map(|field| field.name().trim().to_owned()).collect();
+    let names: Vec<String> = looks_like
+        .fields()
+        .iter()
+        .map(|field| field.name().trim().to_owned())
+        .collect();
     refuse_twice(path, &names)?;
     let texts = Schema::new(
         names
@@ -60,15 +64,24 @@ pub(super) fn read(path: &Path, mut file: File, columns: &Columns) -> Result<Vec
             arrays.push(array.map_err(|wrong| wrong.at(path, name, first_line))?);
         }
         first_line += texts.num_rows();
-        let named = names.iter().cloned().zip(arrays).map(|(name, array)| (name, array, true));
+        let named = names
+            .iter()
+            .cloned()
+            .zip(arrays)
+            .map(|(name, array)| (name, array, true));
         let batch = RecordBatch::try_from_iter_with_nullable(named);
-        batches.push(batch.map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))?);
+        batches
+            .push(batch.map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))?);
     }
     Ok(batches)
 }
 
 fn refuse_twice(path: &Path, names: &[String]) -> Result<()> {
-    match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+    match names
+        .iter()
+        .enumerate()
+        .find(|(i, name)| names[..*i].contains(name))
+    {
         Some((_, name)) => Err(Error::input(format!(
             "`{}` has two columns `{name}`",
             path.display()
@@ -192,16 +205,21 @@ fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wron
         return Err(Wrong {
             row: (0..zoned.len()).find(|row| !zoned.value(*row)).unwrap_or(0),
             what: "the time has no zone".to_owned(),
-            help: Some("give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z"),
+            help: Some(
+                "give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z",
+            ),
         });
     };
     let internal = |_| not_an_instant(0);
     let only = |keep: bool| -> StringArray {
         let pairs = cells.iter().zip(zoned.values().iter());
-        pairs.map(|(cell, zoned)| cell.filter(|_| zoned == keep)).collect()
+        pairs
+            .map(|(cell, zoned)| cell.filter(|_| zoned == keep))
+            .collect()
     };
     let with_zone = utc(&only(true))?;
-    let local = cast(&only(false), &DataType::Timestamp(TimeUnit::Microsecond, None)).map_err(not_an_instant)?;
+    let local =
+        cast(&only(false), &DataType::Timestamp(TimeUnit::Microsecond, None)).map_err(not_an_instant)?;
     let local = coerce(&local, ValueType::TIMESTAMP, Some(zone)).map_err(|_| not_an_instant(0))?;
     arrow_select::zip::zip(&zoned, &with_zone, &local).map_err(internal)
 }
@@ -241,12 +259,20 @@ mod tests {
     #[test]
     fn declared_types_win_and_others_are_guessed() {
         let text = "\u{feff}id,at,n,label,tags\n007,2026-05-01T00:00:00+02:00,1,x,\"[1,2]\"\n,,2,,\n";
-        let batches = read_text(text, &[("id", "string"), ("at", "timestamp"), ("tags", "list<int32>")], None).unwrap();
+        let batches = read_text(
+            text,
+            &[("id", "string"), ("at", "timestamp"), ("tags", "list<int32>")],
+            None,
+        )
+        .unwrap();
         let batch = &batches[0];
         assert_eq!(batch.column(0).as_string::<i32>().value(0), "007");
         assert!(batch.column(0).is_null(1));
         let at = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        assert_eq!(at.value(0), "2026-04-30T22:00:00Z".parse::<larder::Micros>().unwrap().0);
+        assert_eq!(
+            at.value(0),
+            "2026-04-30T22:00:00Z".parse::<larder::Micros>().unwrap().0
+        );
         assert_eq!(batch.column(2).as_primitive::<Int64Type>().value(1), 2);
         assert_eq!(batch.column(4).as_list::<i32>().value_length(0), 2);
     }
@@ -254,8 +280,13 @@ mod tests {
     #[test]
     fn times_without_a_zone_need_one_to_be_named() {
         let text = "at\n2026-05-01T12:00:00Z\n2026-05-01 12:00:00\n";
-        let error = read_text(text, &[("at", "timestamp")], None).unwrap_err().to_string();
-        assert!(error.contains("line 3, column `at`") && error.contains("--timezone"), "{error}");
+        let error = read_text(text, &[("at", "timestamp")], None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 3, column `at`") && error.contains("--timezone"),
+            "{error}"
+        );
         let batches = read_text(text, &[("at", "timestamp")], Some("+02:00")).unwrap();
         let at = batches[0].column(0).as_primitive::<TimestampMicrosecondType>();
         assert_eq!(at.value(0) - at.value(1), 2 * 3_600_000_000);
@@ -263,7 +294,9 @@ mod tests {
 
     #[test]
     fn a_wrong_cell_is_named_by_its_place_only() {
-        let error = read_text("id\n1\nsecret\n", &[("id", "int64")], None).unwrap_err().to_string();
+        let error = read_text("id\n1\nsecret\n", &[("id", "int64")], None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 3, column `id`: not a int64"), "{error}");
         assert!(!error.contains("secret"), "{error}");
         let error = read_text("id,id\n1,2\n", &[], None).unwrap_err().to_string();

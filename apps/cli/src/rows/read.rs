@@ -31,10 +31,19 @@ impl Columns {
 /// # Errors
 /// `NotFound` where there is no such file, `Input` for rows that cannot be read, with their line.
 pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
-    if !matches!(extension.as_str(), "csv" | "parquet" | "arrow" | "feather" | "ipc") {
-        return Err(Error::input(format!("`{}` is no file of a known kind", path.display()))
-            .help("give rows as .csv, .parquet, .arrow or .feather"));
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_lowercase();
+    if !matches!(
+        extension.as_str(),
+        "csv" | "parquet" | "arrow" | "feather" | "ipc"
+    ) {
+        return Err(
+            Error::input(format!("`{}` is no file of a known kind", path.display()))
+                .help("give rows as .csv, .parquet, .arrow or .feather"),
+        );
     }
     let file = open(path)?;
     let damaged = |cause: Box<dyn std::error::Error + Send + Sync>| {

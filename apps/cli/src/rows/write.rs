@@ -49,7 +49,9 @@ impl RowsFile {
         kind(path)?;
         let folder = folder(path);
         if !folder.is_dir() {
-            return Err(Error::input(format!("there is no folder `{}`", folder.display())).help("create it first"));
+            return Err(
+                Error::input(format!("there is no folder `{}`", folder.display())).help("create it first")
+            );
         }
         if path.is_dir() {
             return Err(Error::input(format!("`{}` is a folder", path.display())).help("name a file"));
@@ -72,7 +74,9 @@ impl RowsFile {
         let writer = match kind {
             Kind::Parquet => {
                 let level = ZstdLevel::try_new(3).map_err(|cause| cannot(path, cause))?;
-                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(level))
+                    .build();
                 let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
                 Writer::Parquet(Box::new(writer.map_err(|cause| cannot(path, cause))?))
             }
@@ -109,7 +113,9 @@ impl RowsFile {
     pub(crate) fn finish(mut self) -> Result<u64> {
         let path = self.path.clone();
         let into_file = |buffered: BufWriter<File>| {
-            buffered.into_inner().map_err(|cause| cannot(&path, cause.into_error()))
+            buffered
+                .into_inner()
+                .map_err(|cause| cannot(&path, cause.into_error()))
         };
         let file = match self.writer {
             Writer::Parquet(writer) => into_file(writer.into_inner().map_err(|cause| cannot(&path, cause))?)?,
@@ -142,13 +148,19 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Result<Kind> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_lowercase();
     match extension.as_str() {
         "parquet" => Ok(Kind::Parquet),
         "csv" => Ok(Kind::Csv),
         "arrow" | "feather" | "ipc" => Ok(Kind::Arrow),
-        _ => Err(Error::input(format!("`{}` is no file of a known kind", path.display()))
-            .help("write to .parquet, .csv or .arrow")),
+        _ => Err(
+            Error::input(format!("`{}` is no file of a known kind", path.display()))
+                .help("write to .parquet, .csv or .arrow"),
+        ),
     }
 }
 
@@ -178,7 +190,8 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let of = infer_type(column.data_type());
-        let as_text = of.filter(|of| matches!(of, ValueType::List(_) | ValueType::Vector(_)) || *of == ValueType::BYTES);
+        let as_text = of
+            .filter(|of| matches!(of, ValueType::List(_) | ValueType::Vector(_)) || *of == ValueType::BYTES);
         match as_text {
             Some(of) => {
                 let canonical = match column.data_type() == &arrow_type(of) {
@@ -217,17 +230,22 @@ mod tests {
     use crate::rows::{Columns, read};
 
     fn batch() -> RecordBatch {
-        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef)]).unwrap()
+        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef)])
+            .unwrap()
     }
 
     #[test]
     fn csv_has_instants_and_lists_as_text() {
         let times = arrow_array::TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC");
         let list = larder::convert::array_of(
-            &[larder::Value::List(vec![larder::Value::Int64(1), larder::Value::Null])],
+            &[larder::Value::List(vec![
+                larder::Value::Int64(1),
+                larder::Value::Null,
+            ])],
             "list<int64>".parse().unwrap(),
         );
-        let batch = RecordBatch::try_from_iter([("at", Arc::new(times) as ArrayRef), ("l", list.unwrap())]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter([("at", Arc::new(times) as ArrayRef), ("l", list.unwrap())]).unwrap();
         let mut out = Vec::new();
         write_csv(&mut out, &batch).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -265,7 +283,10 @@ mod tests {
     fn a_csv_without_rows_has_its_header() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
-        RowsFile::create(&path, &batch().schema()).unwrap().finish().unwrap();
+        RowsFile::create(&path, &batch().schema())
+            .unwrap()
+            .finish()
+            .unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "id\n");
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn write_views(folder: &Path, views: &[SampleView], scale: &Scale) ->
     let work = || {
         while let Some((view, part)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let path = folder.join(view.source).join(format!("part-{part:03}.parquet"));
-            let written = file_batch(view, scale, *part).and_then(|batch| write_parquet(&path, &batch, Some(view)));
+            let written =
+                file_batch(view, scale, *part).and_then(|batch| write_parquet(&path, &batch, Some(view)));
             let mut outcome = outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match (&mut *outcome, written) {
                 (Ok(sum), Ok(file)) => {
@@ -59,13 +60,17 @@ pub(crate) fn write_views(folder: &Path, views: &[SampleView], scale: &Scale) ->
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(jobs.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(work);
         }
     });
-    outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    outcome
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn file_batch(view: &SampleView, scale: &Scale, part: u64) -> Result<RecordBatch> {
@@ -104,7 +109,9 @@ fn write_parquet(path: &Path, batch: &RecordBatch, view: Option<&SampleView>) ->
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).map_err(failed)?;
     writer.write(batch).map_err(failed)?;
     writer.close().map_err(failed)?;
-    let bytes = fs::metadata(path).map_err(|cause| cannot_write(path, cause))?.len();
+    let bytes = fs::metadata(path)
+        .map_err(|cause| cannot_write(path, cause))?
+        .len();
     Ok(Written {
         files: 1,
         rows: batch.num_rows(),
@@ -148,7 +155,8 @@ mod tests {
                             || seeds.event[i] > scale.end.0
                             || seeds.created[i] < seeds.event[i],
                     );
-                    let same = i > 0 && seeds.event[i] == seeds.event[i - 1] && seeds.first[i] == seeds.first[i - 1];
+                    let same =
+                        i > 0 && seeds.event[i] == seeds.event[i - 1] && seeds.first[i] == seeds.first[i - 1];
                     twice += usize::from(same);
                 }
             }

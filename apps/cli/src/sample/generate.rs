@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer};
@@ -243,8 +243,9 @@ impl RowSeeds {
             }
             Make::Flag(percent) => {
                 let percent = u64::from(percent);
-                let bits =
-                    BooleanBuffer::collect_bool(rows, |i| ((key[i] ^ salt) % 90 + (row[i] ^ salt) % 10) < percent);
+                let bits = BooleanBuffer::collect_bool(rows, |i| {
+                    ((key[i] ^ salt) % 90 + (row[i] ^ salt) % 10) < percent
+                });
                 Arc::new(BooleanArray::new(bits, nulls))
             }
             Make::Before(hours) => {
@@ -294,7 +295,8 @@ impl RowSeeds {
 }
 
 fn salt_of(name: &str) -> u64 {
-    name.bytes().fold(0x1a2d_e201, |hash, byte| mix(hash ^ u64::from(byte)))
+    name.bytes()
+        .fold(0x1a2d_e201, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
 pub(crate) fn internal(cause: arrow_schema::ArrowError) -> Error {

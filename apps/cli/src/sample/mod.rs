@@ -12,5 +12,5 @@ mod yaml;
 pub(crate) use files::{Written, write_labels, write_views};
 pub(crate) use generate::{Scale, bought_by};
 pub(crate) use rows::{single_row, single_row_csv};
-pub(crate) use table::{Feature, Make, SampleView, demo_views, starter_views};
+pub(crate) use table::{demo_views, starter_views};
 pub(crate) use yaml::{entities_yaml, service_yaml, view_yaml};

@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use larder::{Micros, Result};
 
 use super::generate::{RowSeeds, internal};
-use super::table::SampleView;
+use super::table::{Feature, SampleView};
 
 /// One row of a view.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn single_row(
     let mut columns = seeds.fixed_columns(view);
     for feature in &view.features {
         // A pushed row shows all its values, also those that are sometimes null.
-        columns.push((feature.name, seeds.column(&super::Feature { nulls: 0, ..*feature })?));
+        columns.push((feature.name, seeds.column(&Feature { nulls: 0, ..*feature })?));
     }
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
         .map_err(internal)

@@ -1,0 +1,8 @@
+//! Does the real binary do what its help says, in folders of its own?
+
+mod broken;
+mod demo;
+mod flow;
+mod json;
+mod usage;
+mod world;
