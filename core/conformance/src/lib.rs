@@ -15,20 +15,20 @@
 mod case;
 mod check;
 mod fixture;
-// pub mod history;
-// mod offline;
+pub mod history;
+mod offline;
 mod online;
-// pub mod oracle;
-// mod registry;
+pub mod oracle;
+mod registry;
 mod report;
 mod rng;
-// pub mod table;
+pub mod table;
 
 pub use case::{CaseInfo, Options};
 pub use fixture::{Loaded, OfflineFixture, OnlineFixture, RegistryFixture, SourceTable};
-// pub use offline::{offline_cases, run_offline, run_offline_with};
+pub use offline::{offline_cases, run_offline, run_offline_with};
 pub use online::{online_cases, run_online, run_online_with};
-// pub use registry::{registry_cases, run_registry, run_registry_with};
+pub use registry::{registry_cases, run_registry, run_registry_with};
 pub use report::{CaseReport, Outcome, Report};
 pub use rng::Rng;
 

@@ -137,6 +137,7 @@ fn random_changes(rng: &mut Rng, shop: &ProjectName, known: &Snapshot) -> Verdic
                 layout: (**old).clone(),
                 store: "default".to_owned(),
                 at: Micros(rng.between(0, 1 << 50)),
+                reclaiming: rng.percent(50),
             });
         }
         changes.layouts.push(layout);
