@@ -121,13 +121,13 @@ impl KeyTable {
                 table.touch(rows, |row| int_at(keys, row));
                 retain(rows, ranges, |row| table.find(int_at(keys, row)))
             }
-            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => retain(rows, ranges, |row| {
-                table.find(&bytes[ends[row] as usize..ends[row + 1] as usize])
+            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => table.find(rows, ranges, |row| {
+                &bytes[ends[row] as usize..ends[row + 1] as usize]
             }),
             (Self::Bytes(table), KeyBatch::Packed(packed)) => {
-                retain(rows, ranges, |row| table.find(Packed::row(packed, row)))
+                table.find(rows, ranges, |row| Packed::row(packed, row))
             }
-            (Self::Bytes(table), keys) => retain(rows, ranges, |row| table.find(bytes_at(keys, row))),
+            (Self::Bytes(table), keys) => table.find(rows, ranges, |row| bytes_at(keys, row)),
         }
     }
 
@@ -392,9 +392,28 @@ impl BytesTable {
     }
 
     #[inline(always)]
-    fn find(&self, key: &[u8]) -> Range {
-        let (hash, digest) = self.digest(key);
-        self.entries[self.slot(hash, digest, key)].range
+    fn find<'k>(&self, rows: &mut [u32], ranges: &mut [Range], key: impl Fn(usize) -> &'k [u8]) -> usize {
+        let mut hashes = [0; 64];
+        let mut kept = 0;
+        for start in (0..rows.len()).step_by(hashes.len()) {
+            let end = rows.len().min(start + hashes.len());
+            // As with integers, the places of many keys are read before anything depends on them.
+            let mut sum = 0;
+            for (row, hash) in rows[start..end].iter().zip(&mut hashes) {
+                *hash = self.digest(key(*row as usize)).0;
+                sum ^= self.entries[*hash as usize & self.mask].range.start;
+            }
+            std::hint::black_box(sum);
+            for at in start..end {
+                let row = rows[at];
+                let key = key(row as usize);
+                let range = self.entries[self.slot(hashes[at - start], Digest::of(key), key)].range;
+                rows[kept] = row;
+                ranges[kept] = range;
+                kept += usize::from(range.len != 0);
+            }
+        }
+        kept
     }
 
     #[inline(always)]

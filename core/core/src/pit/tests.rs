@@ -319,7 +319,7 @@ fn check(case: &Case) {
                 .event
                 .zip(bounds)
                 .is_none_or(|(e, b)| e >= b.min && e <= b.max)
-                || at % 2 == 0
+                || at.is_multiple_of(2)
         };
         case.probe(
             &mut bounded,
