@@ -351,9 +351,14 @@ impl Project {
         let kind = node.get("type");
         let name = kind.and_then(Node::as_text).unwrap_or_default();
         if self.plugins.get(role, name).is_none() {
-            let error = self.plugins.unknown(role, name);
+            // A name from a variable may be anything, also a password in the wrong place.
+            let shown = match kind.and_then(|kind| kind.secret.as_deref()) {
+                Some(names) => names.trim_matches('`'),
+                None => name,
+            };
+            let error = self.plugins.unknown(role, shown);
             let at = kind.unwrap_or(node).mark.in_file(file);
-            let diagnostic = Diagnostic::new(error.message())
+            let diagnostic = Diagnostic::new(error.message().to_owned())
                 .at(Some(at))
                 .help(error.remedy().unwrap_or_default());
             return Err(Error::from_diagnostics(error.kind(), file, vec![diagnostic]));

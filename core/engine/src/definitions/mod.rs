@@ -3,6 +3,7 @@
 mod check;
 mod load;
 mod origins;
+mod schema;
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use larder_base::{Place, Result, SetName};
 pub use check::check;
 pub(crate) use load::shown;
 pub use origins::Origins;
+pub use schema::{json_schema, project_schema};
 
 /// The objects of one definition set, and where each stands.
 #[derive(Debug, Clone)]
@@ -71,3 +73,6 @@ impl DefinitionSet {
         self.origins.item_place(id, list, index)
     }
 }
+
+#[cfg(test)]
+mod tests;
