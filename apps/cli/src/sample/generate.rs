@@ -122,7 +122,7 @@ impl RowSeeds {
         };
         self.push(key, event, event + delay, end, 0);
         // One in a hundred is corrected some hours later: same key and event, other values.
-        if (chance >> 20) % 100 == 0 {
+        if (chance >> 20).is_multiple_of(100) {
             let correction = event + delay + (6 + (chance % 18) as i64) * HOUR;
             // At the very end both would get the same times, and nothing could tell them apart.
             if correction <= end {
@@ -234,7 +234,7 @@ impl RowSeeds {
                 let mut picks = Vec::with_capacity(rows);
                 for i in 0..rows {
                     // One row in sixteen shows that even such values change.
-                    let changed = u64::from((row[i] ^ salt) % 16 == 0);
+                    let changed = u64::from((row[i] ^ salt).is_multiple_of(16));
                     picks.push(((key[i] ^ salt) % count + changed) as u32 % count as u32);
                 }
                 let picks = UInt32Array::new(picks.into(), nulls);
@@ -250,9 +250,9 @@ impl RowSeeds {
             }
             Make::Before(hours) => {
                 let mut values = Vec::with_capacity(rows);
-                for i in 0..rows {
-                    let seconds = (row[i] ^ salt) % (hours as u64 * 3_600);
-                    values.push(self.event[i] - seconds as i64 * 1_000_000);
+                for (hash, event) in row.iter().zip(&self.event) {
+                    let seconds = (hash ^ salt) % (hours as u64 * 3_600);
+                    values.push(event - seconds as i64 * 1_000_000);
                 }
                 Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
             }
@@ -313,7 +313,7 @@ pub(crate) fn labels(scale: &Scale, rows: u64) -> Vec<(&'static str, ArrayRef)> 
     for i in 0..rows {
         let chance = mix(i ^ 0x1abe1);
         // One row in a hundred has a user that nobody has ever seen.
-        let unknown = (chance >> 50) % 100 == 0;
+        let unknown = (chance >> 50).is_multiple_of(100);
         let user = 1 + chance % scale.users + if unknown { scale.users } else { 0 };
         users.push(user as i64);
         products.push(favourite(user, chance >> 20, scale.products) as i64);

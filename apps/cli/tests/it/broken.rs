@@ -158,18 +158,32 @@ fn each_mistake_is_told_at_its_place() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let (_world, dir) = World::project();
-    let file = dir.join("features/user_stats.yaml");
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("int64", "int46")).unwrap();
+    for file in [
+        "features/user_stats.yaml",
+        "features/product_stats.yaml",
+        "features/entities.yaml",
+    ] {
+        let file = dir.join(file);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen("int64", "int46", 1)).unwrap();
+    }
     let error = larder(&dir, &["validate", "--format", "json"]).code(1).error();
-    assert_eq!(error["diagnostics"].as_array().unwrap().len(), 2, "{error:#}");
-    let lines: Vec<u64> = error["diagnostics"]
+    let files: Vec<&str> = error["diagnostics"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|d| d["line"].as_u64().unwrap())
+        .map(|d| d["file"].as_str().unwrap())
         .collect();
-    assert_eq!(lines[1], lines[0] + 1);
+    assert_eq!(
+        files,
+        [
+            "features/entities.yaml",
+            "features/product_stats.yaml",
+            "features/user_stats.yaml"
+        ]
+    );
+    let people = larder(&dir, &["validate"]).code(1).err;
+    assert_eq!(people.matches("-->").count(), 3, "{people}");
 }
 
 #[test]

@@ -371,7 +371,9 @@ fn inferred_definitions_validate_and_apply() {
     fs::write(dir.join("features/guessed.yaml"), yaml).unwrap();
     larder(&dir, &["validate"]).ok();
     larder(&dir, &["apply"]).ok();
+    larder(&dir, &["status", "--check"]).code(3);
     larder(&dir, &["materialize", "--views", "guessed"]).ok();
+    larder(&dir, &["status", "--check"]).ok();
     let file = larder(
         &dir,
         &[

@@ -1,5 +1,6 @@
 //! Are wrong commands answered with code 2, and failed ones with 1, on stderr?
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::world::{LARDER, World, larder};
@@ -11,8 +12,11 @@ fn help_and_version_are_no_errors() {
     for command in ["demo", "init", "historical", "materialize", "get"] {
         assert!(help.contains(command), "{help}");
     }
-    for later in ["serve ", "lineage", "import"] {
-        assert!(!help.contains(later), "{help}");
+    for later in ["serve", "lineage", "import", "why"] {
+        assert!(
+            !help.lines().any(|line| line.trim_start().starts_with(later)),
+            "{help}"
+        );
     }
     assert!(world.larder(&["--version"]).ok().out.starts_with("larder 0."));
     for command in [
@@ -207,4 +211,45 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_in_order_and_the_work_can_go_on() {
+    let world = World::new();
+    let mut child = Command::new(LARDER)
+        .current_dir(world.path())
+        .arg("demo")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let reached = lines
+        .map(Result::unwrap)
+        .find(|line| line.contains("$ larder historical"));
+    assert!(reached.is_some());
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(
+        err.contains("interrupted") && err.contains("run the same command again"),
+        "{err}"
+    );
+    let left: Vec<String> = std::fs::read_dir(world.path().join("larder-demo"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".tmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let again = world.larder(&["demo"]).ok().out;
+    assert!(again.contains("50,000 of 50,000 cells equal"), "{again}");
 }
