@@ -27,6 +27,7 @@ pub mod historical;
 mod history;
 #[cfg(feature = "offline")]
 mod ingest;
+pub mod layers;
 mod lazy;
 #[cfg(feature = "offline")]
 pub mod materialize;

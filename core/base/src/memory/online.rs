@@ -1,10 +1,12 @@
 //! The online store in memory.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
 use parking_lot::RwLock;
 use serde::Deserialize;
 
@@ -20,18 +22,51 @@ use crate::online::{
 use crate::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 use crate::row::{PackedRows, RowRef};
 
-type Table = HashMap<Box<[u8]>, Box<[u8]>, RandomState>;
+type Table = HashTable<Stored>;
+type Tables = HashMap<Generation, Table, RandomState>;
 
-/// The online store in memory: one hash map per view generation.
+/// How many keys are looked up before the first of their rows is copied: the processor fetches
+/// what they need at the same time.
+const AT_ONCE: usize = 32;
+
+/// The online store in memory: one hash table per view generation.
 #[derive(Debug, Default)]
 pub struct MemoryOnline {
     state: RwLock<State>,
+    /// One for all tables, so that a key is hashed once for all views.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    tables: HashMap<ProjectName, HashMap<Generation, Table, RandomState>, RandomState>,
+    tables: HashMap<ProjectName, Tables, RandomState>,
     identities: HashMap<ProjectName, StoreIdentity, RandomState>,
+}
+
+/// A key and its packed row in one piece: who compares the key has the row's beginning at hand.
+#[derive(Debug)]
+struct Stored {
+    bytes: Box<[u8]>,
+    key: usize,
+}
+
+impl Stored {
+    fn new(key: &[u8], row: &[u8]) -> Self {
+        Self {
+            bytes: [key, row].concat().into(),
+            key: key.len(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.key]
+    }
+
+    #[inline]
+    fn row(&self) -> &[u8] {
+        &self.bytes[self.key..]
+    }
 }
 
 impl MemoryOnline {
@@ -44,16 +79,29 @@ impl MemoryOnline {
         out.reset(request);
         let state = self.state.read();
         for group in &request.groups {
-            for view in &group.views {
-                if view.shape != ReadShape::Latest {
-                    return Err(Error::unsupported("the memory store reads the newest row only"));
+            if group.views.iter().any(|view| view.shape != ReadShape::Latest) {
+                return Err(Error::unsupported("the memory store reads the newest row only"));
+            }
+            let count = group.keys.len();
+            let mut hashes = [0; AT_ONCE];
+            for first in (0..count).step_by(AT_ONCE) {
+                let rows = first..count.min(first + AT_ONCE);
+                for (row, hash) in rows.clone().zip(&mut hashes) {
+                    *hash = group.keys.get(row).map_or(0, |key| self.hasher.hash_one(key));
                 }
-                let Some(table) = state.table(&view.layout) else {
-                    continue;
-                };
-                for (row, key) in group.keys.iter().enumerate() {
-                    if let Some(packed) = key.and_then(|key| table.get(key)) {
-                        out.put_row(view.slot, row, packed)?;
+                for view in &group.views {
+                    let Some(table) = state.table(&view.layout) else {
+                        continue;
+                    };
+                    let mut found = [None; AT_ONCE];
+                    for ((row, hash), found) in rows.clone().zip(hashes).zip(&mut found) {
+                        let known = |key| table.find(hash, |stored: &Stored| stored.key() == key);
+                        *found = group.keys.get(row).and_then(known);
+                    }
+                    for (row, found) in rows.clone().zip(found) {
+                        if let Some(stored) = found {
+                            out.put_row(view.slot, row, stored.row())?;
+                        }
                     }
                 }
             }
@@ -85,21 +133,23 @@ impl MemoryOnline {
             .or_default();
         for (key, row) in keys.iter().zip(rows.iter()) {
             let key = key.ok_or_else(|| Error::input("a null key cannot be written"))?;
-            match table.get_mut(key) {
-                None => {
-                    table.insert(key.into(), row.into());
-                    report.written += 1;
-                }
-                Some(stored)
-                    if newest_wins && RowRef::parse(row)?.version() < RowRef::parse(stored)?.version() =>
+            let entry = table.entry(
+                self.hasher.hash_one(key),
+                |stored| stored.key() == key,
+                |stored| self.hasher.hash_one(stored.key()),
+            );
+            match entry {
+                Entry::Occupied(stored)
+                    if newest_wins
+                        && RowRef::parse(row)?.version() < RowRef::parse(stored.get().row())?.version() =>
                 {
                     report.stale += 1;
+                    continue;
                 }
-                Some(stored) => {
-                    *stored = row.into();
-                    report.written += 1;
-                }
+                Entry::Occupied(mut stored) => *stored.get_mut() = Stored::new(key, row),
+                Entry::Vacant(free) => drop(free.insert(Stored::new(key, row))),
             }
+            report.written += 1;
         }
         Ok(report)
     }
@@ -172,7 +222,7 @@ impl OnlineStore for MemoryOnline {
             .tables
             .values()
             .flat_map(HashMap::values)
-            .map(HashMap::len)
+            .map(HashTable::len)
             .sum();
         Ok(Health::new("memory").detail("rows", rows))
     }
@@ -196,10 +246,10 @@ impl OnlineScan for MemoryOnline {
         };
         let mut rows: Vec<ScannedRow> = table
             .iter()
-            .filter(|(key, _)| after.is_none_or(|after| &***key > after))
-            .map(|(key, row)| ScannedRow {
-                key: key.to_vec(),
-                row: row.to_vec(),
+            .filter(|stored| after.is_none_or(|after| stored.key() > after))
+            .map(|stored| ScannedRow {
+                key: stored.key().to_vec(),
+                row: stored.row().to_vec(),
             })
             .collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));

@@ -18,8 +18,6 @@ pub(super) struct Bound {
     pub(super) signature: Signature,
     /// Distinct (column, type) pairs the caller gives keys in.
     pub(super) keys: Vec<KeyColumn>,
-    /// Distinct key sets: indexes into `keys`, in canonical order of the join keys.
-    pub(super) groups: Vec<Vec<usize>>,
     pub(super) stores: Vec<BoundStore>,
     pub(super) outputs: Vec<BoundOutput>,
 }
@@ -36,10 +34,13 @@ pub(super) struct KeyColumn {
 pub(super) struct BoundStore {
     pub(super) name: StoreName,
     pub(super) store: Arc<dyn OnlineStore>,
+    /// Whether reads answer without waiting.
+    pub(super) in_process: bool,
     /// The request with empty keys; sessions copy it and fill keys in.
     pub(super) template: OnlineRead,
-    /// For each group of the template, its index in [`Bound::groups`].
-    pub(super) groups: Vec<usize>,
+    /// For each group of the template the columns of its keys: indexes into [`Bound::keys`], in
+    /// canonical order of the join keys.
+    pub(super) groups: Vec<Vec<usize>>,
     /// For each view slot, the group of the template it belongs to.
     pub(super) slots: Vec<usize>,
 }
@@ -51,7 +52,7 @@ pub(super) struct BoundOutput {
     pub(super) reference: String,
     pub(super) value_type: ValueType,
     pub(super) store: usize,
-    /// Index in [`Bound::groups`].
+    /// Index in the store's groups.
     pub(super) group: usize,
     /// The view's slot in the block.
     pub(super) slot: u16,
@@ -67,7 +68,6 @@ impl Bound {
             version: snapshot.version(),
             signature: Signature::of(resolved),
             keys: Vec::new(),
-            groups: Vec::new(),
             stores: Vec::new(),
             outputs: Vec::new(),
         };
@@ -87,7 +87,7 @@ impl Bound {
                         .help("set `online: true` on it and apply, or ask for other features"),
                 );
             };
-            let group = bound.group_of(view);
+            let columns = bound.columns_of(view)?;
             let target = bound.store_of(store, name).await?;
             let wanted = resolved.outputs.iter().filter(|output| output.view == index);
             let slot_of = |output: &crate::selection::Output| {
@@ -100,7 +100,7 @@ impl Bound {
                 })
             };
             let features: Vec<u16> = wanted.map(slot_of).collect::<Result<_>>()?;
-            let slot = bound.stores[target].add(group, layout.clone(), features)?;
+            let (group, slot) = bound.stores[target].add(columns, layout.clone(), features)?;
             places.push((target, group, slot));
         }
         for output in &resolved.outputs {
@@ -124,21 +124,14 @@ impl Bound {
         Ok(bound)
     }
 
-    fn group_of(&mut self, view: &crate::selection::ResolvedView) -> usize {
+    fn columns_of(&self, view: &crate::selection::ResolvedView) -> Result<Vec<usize>> {
         let column = |role: &crate::selection::RoleKey| {
             self.keys
                 .iter()
                 .position(|known| known.name == role.column && known.key.value_type == role.key.value_type)
-                .unwrap_or_default()
+                .ok_or_else(|| Error::internal("a join key lost its column"))
         };
-        let columns: Vec<usize> = view.keys.iter().map(column).collect();
-        match self.groups.iter().position(|known| *known == columns) {
-            Some(group) => group,
-            None => {
-                self.groups.push(columns);
-                self.groups.len() - 1
-            }
-        }
+        view.keys.iter().map(column).collect()
     }
 
     async fn store_of(&mut self, store: &FeatureStore, name: StoreName) -> Result<usize> {
@@ -148,6 +141,7 @@ impl Bound {
         let online = store.online_store(&name).await?.clone();
         self.stores.push(BoundStore {
             name,
+            in_process: online.capabilities().in_process,
             store: online,
             template: OnlineRead::default(),
             groups: Vec::new(),
@@ -158,13 +152,19 @@ impl Bound {
 }
 
 impl BoundStore {
-    fn add(&mut self, group: usize, layout: Arc<larder_base::ViewLayout>, features: Vec<u16>) -> Result<u16> {
+    /// Adds a view; returns its group and its slot.
+    fn add(
+        &mut self,
+        columns: Vec<usize>,
+        layout: Arc<larder_base::ViewLayout>,
+        features: Vec<u16>,
+    ) -> Result<(usize, u16)> {
         let slot = u16::try_from(self.slots.len())
             .map_err(|_| Error::input("more than 65,535 views in one request"))?;
-        let local = match self.groups.iter().position(|known| *known == group) {
-            Some(local) => local,
+        let group = match self.groups.iter().position(|known| *known == columns) {
+            Some(group) => group,
             None => {
-                self.groups.push(group);
+                self.groups.push(columns);
                 self.template.groups.push(KeyGroup {
                     keys: Arc::new(EntityKeys::new()),
                     views: Vec::new(),
@@ -172,14 +172,14 @@ impl BoundStore {
                 self.groups.len() - 1
             }
         };
-        self.slots.push(local);
+        self.slots.push(group);
         let read = ViewRead {
             slot,
             layout,
             features: features.into(),
             shape: ReadShape::Latest,
         };
-        self.template.groups[local].views.push(read);
-        Ok(slot)
+        self.template.groups[group].views.push(read);
+        Ok((group, slot))
     }
 }

@@ -19,21 +19,37 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
     plans: Mutex<Vec<Weak<PlanInner>>>,
-    running: AtomicBool,
+    running: Arc<AtomicBool>,
 }
 
 impl Followers {
-    /// Adds a plan; starts the task with the first one. Needs a tokio runtime.
+    /// Adds a plan; starts the task with the first one.
+    ///
+    /// Without a tokio runtime there is no task: such plans hear of news by `refresh` only.
     pub(super) fn add(store: &FeatureStore, plan: &Arc<PlanInner>, version: Version) {
         let followers = &store.inner.followers;
         followers.plans.lock().push(Arc::downgrade(plan));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            tracing::debug!("no runtime to follow the registry in; plans change by `refresh` only");
+            return;
+        };
         if !followers.running.swap(true, Ordering::SeqCst) {
-            tokio::spawn(follow(Arc::downgrade(&store.inner), version));
+            let running = Running(followers.running.clone());
+            runtime.spawn(follow(Arc::downgrade(&store.inner), version, running));
         }
     }
 }
 
-async fn follow(inner: Weak<Inner>, mut known: Version) {
+/// Says that the task has ended, be it with its runtime.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn follow(inner: Weak<Inner>, mut known: Version, running: Running) {
     loop {
         // Without the store or any plan there is nobody to tell; the next plan starts a new task.
         let Some(inner) = inner.upgrade() else { return };
@@ -41,7 +57,8 @@ async fn follow(inner: Weak<Inner>, mut known: Version) {
             let mut plans = inner.followers.plans.lock();
             plans.retain(|plan| plan.strong_count() > 0);
             if plans.is_empty() {
-                inner.followers.running.store(false, Ordering::SeqCst);
+                // Said under the lock, so that a plan added right now finds either it or the task.
+                drop(running);
                 return;
             }
             plans.iter().filter_map(Weak::upgrade).collect()
@@ -54,24 +71,26 @@ async fn follow(inner: Weak<Inner>, mut known: Version) {
             .unwrap_or(known)
             .min(known);
         let store = FeatureStore { inner };
-        let loaded = match store.registry().await {
+        let told = match store.registry().await {
             Ok(registry) => registry.load(store.project(), Some(oldest), WAIT).await,
             Err(error) => Err(error),
         };
-        match loaded {
+        let mut failure = None;
+        match told {
             Ok(Loaded::Changed(snapshot)) => {
                 known = snapshot.version();
-                for plan in plans {
-                    plan.adopt(&store, &snapshot).await;
+                for plan in &plans {
+                    failure = plan.adopt(&store, &snapshot).await.err().or(failure);
                 }
             }
             Ok(Loaded::Unchanged) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the registry could not be asked for news; plans serve on as they are");
-                drop(plans);
-                drop(store);
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) => failure = Some(error),
+        }
+        // Nobody is kept alive by a pause.
+        drop((plans, store));
+        if let Some(error) = failure {
+            tracing::warn!(%error, "news could not be taken yet; plans serve on as they are");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

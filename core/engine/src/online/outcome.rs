@@ -133,13 +133,15 @@ impl<'s> Outcome<'s> {
     pub fn event_time(&self, row: usize, output: usize) -> Option<Micros> {
         let output = &self.session.bound.outputs[output];
         let block = &self.session.stores[output.store].block;
-        block.event_time(output.slot, self.session.block_row(output.group, row))
+        block.event_time(output.slot, self.session.block_row(output.store, output.group, row))
     }
 
     #[inline]
     fn typed<T: FeatureType + ?Sized>(&self, row: usize, output: &'s BoundOutput) -> Reading<T::Out<'s>> {
         match self.raw(row, output) {
-            Raw::Cell(cell) => T::from_cell(cell, output.value_type).map_or(Reading::Null, Reading::Present),
+            Raw::Cell(cell) => Reading::Present(
+                T::from_cell(cell, output.value_type).unwrap_or_else(|| of_another_plan(output, T::NAME)),
+            ),
             Raw::Null => Reading::Null,
             Raw::NotFound => Reading::NotFound,
             Raw::Expired(age) => Reading::Expired { age },
@@ -155,7 +157,7 @@ impl<'s> Outcome<'s> {
     #[inline]
     fn raw(&self, row: usize, output: &BoundOutput) -> Raw<'s> {
         let block = &self.session.stores[output.store].block;
-        let row = self.session.block_row(output.group, row);
+        let row = self.session.block_row(output.store, output.group, row);
         let status = block.status(output.slot, row);
         let absent = |raw| {
             if output.default.is_some() {
@@ -195,6 +197,14 @@ impl<'s> Outcome<'s> {
         mask.resize(rows * width, false);
         for (column, (index, default)) in tensor.outputs.iter().zip(&tensor.defaults).enumerate() {
             let output = &self.session.bound.outputs[*index];
+            if default.is_none() && !self.keep_expired && self.session.is_distinct(output.store, output.group) {
+                let block = &self.session.stores[output.store].block;
+                block.each_f32(output.slot, output.feature, |row, number| {
+                    matrix[row * width + column] = number;
+                    mask[row * width + column] = true;
+                });
+                continue;
+            }
             for row in 0..rows {
                 let number = match self.raw(row, output) {
                     Raw::Cell(cell) => cell.to_f32(output.value_type),
@@ -224,7 +234,7 @@ impl<'s> Outcome<'s> {
         let outputs = &self.session.bound.outputs;
         let column = |output: &BoundOutput| {
             let block = &self.session.stores[output.store].block;
-            let rows = (0..self.rows()).map(|row| self.session.block_row(output.group, row));
+            let rows = (0..self.rows()).map(|row| self.session.block_row(output.store, output.group, row));
             let fill = ColumnFill {
                 default: output.default.clone(),
                 default_null: output.default_null,
@@ -250,11 +260,12 @@ impl<'s> Outcome<'s> {
             oldest_age: self.session.oldest,
             ..ReadInfo::default()
         };
-        for (answer, store) in self.session.stores.iter().zip(&self.session.bound.stores) {
+        for (index, store) in self.session.bound.stores.iter().enumerate() {
+            let answer = &self.session.stores[index];
             info.bytes += answer.block.byte_len();
-            for (slot, local) in store.slots.iter().enumerate() {
+            for (slot, group) in store.slots.iter().enumerate() {
                 for row in 0..self.rows() {
-                    let row = self.session.block_row(store.groups[*local], row);
+                    let row = self.session.block_row(index, *group, row);
                     match answer.block.status(slot as u16, row) {
                         RowStatus::Present => info.present += 1,
                         RowStatus::Expired => info.expired += 1,
@@ -266,4 +277,12 @@ impl<'s> Outcome<'s> {
         }
         info
     }
+}
+
+#[cold]
+fn of_another_plan(output: &BoundOutput, wanted: &str) -> ! {
+    panic!(
+        "a feature handle of another plan: `{}` is {}, not {wanted}",
+        output.name, output.value_type
+    )
 }

@@ -100,6 +100,7 @@ impl IntoFuture for OnlineBuilder {
                 keep_expired: self.keep_expired,
                 signature: bound.signature.clone(),
                 seen: AtomicU64::new(bound.version.0),
+                taking: parking_lot::Mutex::new(()),
                 outdated: AtomicBool::new(false),
                 bound: ArcSwap::from_pointee(bound),
             });
@@ -128,6 +129,8 @@ pub(crate) struct PlanInner {
     signature: Signature,
     /// The newest version looked at, whether adopted or not.
     seen: AtomicU64,
+    /// Held while a version is taken, so that an older one never replaces a newer one.
+    taking: parking_lot::Mutex<()>,
     outdated: AtomicBool,
     pub(super) bound: ArcSwap<Bound>,
 }
@@ -150,14 +153,25 @@ impl PlanInner {
     }
 
     /// Takes a new snapshot if the plan keeps its promise with it; otherwise serves on as it was.
-    pub(super) async fn adopt(&self, store: &FeatureStore, snapshot: &Snapshot) {
+    ///
+    /// An error means that the snapshot could not be judged now: ask again later.
+    pub(super) async fn adopt(&self, store: &FeatureStore, snapshot: &Snapshot) -> Result<()> {
         if snapshot.version() <= self.seen() {
-            return;
+            return Ok(());
         }
         let bound = match self.selection.resolve(snapshot.catalog(), self.full_names) {
             Ok(resolved) => Bound::new(store, snapshot, &resolved).await,
             Err(error) => Err(error),
         };
+        if let Err(error) = &bound
+            && error.is_retryable()
+        {
+            return bound.map(drop);
+        }
+        let _taking = self.taking.lock();
+        if snapshot.version() <= self.seen() {
+            return Ok(());
+        }
         self.seen.store(snapshot.version().0, Ordering::SeqCst);
         match bound {
             Ok(bound) if bound.signature == self.signature => {
@@ -177,6 +191,7 @@ impl PlanInner {
                 self.become_outdated();
             }
         }
+        Ok(())
     }
 
     fn become_outdated(&self) {
@@ -210,11 +225,10 @@ impl OnlinePlan {
     /// Asks the registry for news now, instead of hearing of them a little later.
     ///
     /// # Errors
-    /// What the registry says.
+    /// What the registry says, or a store that is new in the plan and cannot be reached.
     pub async fn refresh(&self) -> Result<()> {
         let snapshot = self.store.snapshot().await?;
-        self.inner.adopt(&self.store, &snapshot).await;
-        Ok(())
+        self.inner.adopt(&self.store, &snapshot).await
     }
 
     /// The key columns a read needs, with their types.

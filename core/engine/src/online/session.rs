@@ -1,9 +1,12 @@
 //! A session: keys go in, one call per store, answers come out; nothing is allocated once warm.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::Guard;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use larder_base::{
     EntityKeys, Error, ErrorKind, FeatureBlock, Micros, OnPartial, OnlineRead, ReadFuture, ReadOptions,
     Result, Value,
@@ -14,15 +17,16 @@ use super::handle::{KeyHandle, KeyType, RequestHandle};
 use super::outcome::Outcome;
 use super::plan::PlanInner;
 
+type Hasher = foldhash::fast::RandomState;
+
 /// Owns everything a read writes to. Reuse it: the next read uses the same memory.
 #[derive(Debug)]
 pub struct Session {
     plan: Arc<PlanInner>,
     pub(super) bound: Arc<Bound>,
     columns: Vec<Column>,
-    groups: Vec<Group>,
     pub(super) stores: Vec<Answer>,
-    hasher: foldhash::fast::RandomState,
+    hasher: Hasher,
     /// The first mistake in the keys of the next read.
     mistake: Option<Error>,
     pub(super) rows: usize,
@@ -39,11 +43,9 @@ struct Column {
     given: bool,
 }
 
-/// The distinct keys of one key set, and which row asks for which.
+/// Which row of the answer asks for which of a key set's distinct keys.
 #[derive(Debug, Default)]
 struct Group {
-    /// Shared with requests during a read only; otherwise the session's own.
-    keys: Arc<EntityKeys>,
     /// Row → distinct key; empty where they are the same.
     map: Vec<u32>,
     seen: HashTable<u32>,
@@ -52,7 +54,9 @@ struct Group {
 /// The request to one store and its answer.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// The keys in it are the session's own: nobody else holds them between reads.
     request: OnlineRead,
+    groups: Vec<Group>,
     pub(super) block: FeatureBlock,
 }
 
@@ -63,9 +67,8 @@ impl Session {
             plan,
             bound: bound.clone(),
             columns: Vec::new(),
-            groups: Vec::new(),
             stores: Vec::new(),
-            hasher: foldhash::fast::RandomState::default(),
+            hasher: Hasher::default(),
             mistake: None,
             rows: 0,
             oldest: None,
@@ -78,9 +81,9 @@ impl Session {
     /// Takes a new snapshot's numbers; equal signatures keep the caller's handles valid.
     fn bind(&mut self, bound: Arc<Bound>) {
         self.columns.resize_with(bound.keys.len(), Column::default);
-        self.groups.resize_with(bound.groups.len(), Group::default);
         let answer = |store: &BoundStore| Answer {
             request: store.template.clone(),
+            groups: store.groups.iter().map(|_| Group::default()).collect(),
             block: FeatureBlock::new(),
         };
         self.stores = bound.stores.iter().map(answer).collect();
@@ -108,9 +111,11 @@ impl Session {
         broadcast: bool,
         values: impl Iterator<Item = Option<&'a K>>,
     ) -> &mut Self {
-        let Some(column) = self.columns.get_mut(index) else {
+        let known = self.bound.keys.get(index);
+        let known = known.filter(|known| K::accepts(known.key.value_type));
+        let (Some(column), Some(_)) = (self.columns.get_mut(index), known) else {
             self.mistake
-                .get_or_insert(Error::input("a key handle of another plan"));
+                .get_or_insert_with(|| Error::input("a key handle of another plan"));
             return self;
         };
         column.keys.clear();
@@ -123,7 +128,10 @@ impl Session {
                     let mut writer = column.keys.begin();
                     value.write(&mut writer);
                     if let Err(error) = writer.finish() {
+                        // Fewer keys than rows are no column: the next read needs it anew.
+                        column.given = false;
                         self.mistake.get_or_insert(error);
+                        return self;
                     }
                 }
             }
@@ -147,12 +155,13 @@ impl Session {
             found = true;
             column.keys.clear();
             column.broadcast = false;
-            column.given = true;
+            column.given = false;
             for value in values {
                 column
                     .keys
                     .push_values(std::slice::from_ref(&known.key), std::slice::from_ref(value))?;
             }
+            column.given = true;
         }
         if found {
             return Ok(self);
@@ -177,37 +186,44 @@ impl Session {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
-        let plan = self.plan.clone();
-        {
-            let newest = plan.bound.load();
-            if !Arc::ptr_eq(&newest, &self.bound) {
-                self.bind(newest.clone());
-            }
-        }
+        self.follow();
         self.rows = self.row_count()?;
-        self.build_keys()?;
-        self.lend_keys();
-        let failed = match self.stores.as_mut_slice() {
-            // One store is the common case and needs no joining of futures.
-            [answer] => read_store(&self.bound.stores[0], answer, &options, started).await,
-            many => {
-                let reads = self.bound.stores.iter().zip(many);
-                let reads = reads.map(|(store, answer)| read_store(store, answer, &options, started));
-                futures::future::join_all(reads)
-                    .await
-                    .into_iter()
-                    .find_map(Result::err)
-                    .map_or(Ok(()), Err)
-            }
-        };
-        self.return_keys();
-        failed?;
-        self.now = plan.clock.now();
+        for (store, answer) in self.bound.stores.iter().zip(&mut self.stores) {
+            answer.fill(store, &self.columns, self.rows, &self.hasher)?;
+        }
+        self.read_stores(&options, started).await?;
+        self.now = self.plan.clock.now();
         self.oldest = None;
         for answer in &mut self.stores {
             self.oldest = self.oldest.max(answer.block.settle(self.now));
         }
-        Ok(Outcome::new(self, plan.keep_expired))
+        Ok(Outcome::new(self, self.plan.keep_expired))
+    }
+
+    /// Takes a newer snapshot, where the plan did.
+    fn follow(&mut self) {
+        let newest = self.plan.bound.load();
+        if !Arc::ptr_eq(&newest, &self.bound) {
+            self.bind(Guard::into_inner(newest));
+        }
+    }
+
+    async fn read_stores(&mut self, options: &ReadOptions, started: Option<Started>) -> Result<()> {
+        let alone = self.stores.len() == 1;
+        let mut waiting = Vec::new();
+        for (store, answer) in self.bound.stores.iter().zip(&mut self.stores) {
+            let read = read_store(store, answer, options, started);
+            // What answers at once needs no joining of futures, nor does what has nothing to join.
+            if alone || store.in_process {
+                read.await?;
+            } else {
+                waiting.push(read);
+            }
+        }
+        if !waiting.is_empty() {
+            futures::future::try_join_all(waiting).await?;
+        }
+        Ok(())
     }
 
     fn row_count(&self) -> Result<usize> {
@@ -237,112 +253,114 @@ impl Session {
         Ok(rows.map_or(1, |(_, count)| count))
     }
 
+    /// The block's row for a row of the answer.
+    #[inline]
+    pub(super) fn block_row(&self, store: usize, group: usize, row: usize) -> usize {
+        let map = &self.stores[store].groups[group].map;
+        map.get(row).map_or(row, |distinct| *distinct as usize)
+    }
+
+    /// Whether the block's rows are the answer's.
+    #[inline]
+    pub(super) fn is_distinct(&self, store: usize, group: usize) -> bool {
+        self.stores[store].groups[group].map.is_empty()
+    }
+}
+
+impl Answer {
     /// Puts the canonical keys of each key set together, each distinct one once.
-    fn build_keys(&mut self) -> Result<()> {
-        let rows = self.rows;
-        for (group, columns) in self.groups.iter_mut().zip(&self.bound.groups) {
-            // Nobody holds the keys between reads; if a store kept them, fresh ones are made.
-            if Arc::get_mut(&mut group.keys).is_none() {
-                group.keys = Arc::new(EntityKeys::new());
+    fn fill(&mut self, store: &BoundStore, columns: &[Column], rows: usize, hasher: &Hasher) -> Result<()> {
+        let requests = self.request.groups.iter_mut().zip(&store.groups);
+        for ((request, of), group) in requests.zip(&mut self.groups) {
+            // A store that kept the keys, or a read that was dropped in it, leaves them to it.
+            if Arc::get_mut(&mut request.keys).is_none() {
+                request.keys = Arc::new(EntityKeys::new());
             }
-            let Some(keys) = Arc::get_mut(&mut group.keys) else {
-                continue;
+            let Some(keys) = Arc::get_mut(&mut request.keys) else {
+                return Err(Error::internal("fresh keys are shared"));
             };
             keys.clear();
             group.map.clear();
-            group.seen.clear();
-            let constant = columns.iter().all(|column| self.columns[*column].broadcast);
-            let distinct = if constant { 1 } else { rows };
-            for row in 0..distinct {
-                keys.push_joined(columns.iter().map(|column| self.columns[*column].key(row)))?;
-                if distinct == 1 {
-                    continue;
+            let constant = of.iter().all(|column| columns[*column].broadcast);
+            if constant || rows == 1 {
+                push(keys, of, columns, 0)?;
+                if rows != 1 {
+                    group.map.resize(rows, 0);
                 }
-                // The key just written is compared with those before it; a known one is taken back.
-                let last = keys.len() - 1;
-                let Some(key) = keys.get(last) else {
-                    group.map.push(last as u32);
-                    continue;
-                };
-                let hash = std::hash::BuildHasher::hash_one(&self.hasher, key);
-                match group
-                    .seen
-                    .find(hash, |known| keys.get(*known as usize) == Some(key))
-                {
-                    Some(known) => {
-                        group.map.push(*known);
-                        keys.pop();
-                    }
-                    None => {
-                        let hash_of = |known: &u32| {
-                            std::hash::BuildHasher::hash_one(
-                                &self.hasher,
-                                keys.get(*known as usize).unwrap_or_default(),
-                            )
-                        };
-                        group.seen.insert_unique(hash, last as u32, hash_of);
-                        group.map.push(last as u32);
-                    }
-                }
-            }
-            if constant && rows != 1 {
-                group.map.resize(rows, 0);
+            } else {
+                group.fill(keys, of, columns, rows, hasher)?;
             }
         }
         Ok(())
     }
+}
 
-    fn lend_keys(&mut self) {
-        for (answer, store) in self.stores.iter_mut().zip(&self.bound.stores) {
-            for (request, group) in answer.request.groups.iter_mut().zip(&store.groups) {
-                request.keys = self.groups[*group].keys.clone();
+impl Group {
+    fn fill(
+        &mut self,
+        keys: &mut EntityKeys,
+        of: &[usize],
+        columns: &[Column],
+        rows: usize,
+        hasher: &Hasher,
+    ) -> Result<()> {
+        self.seen.clear();
+        let hash = |key: &[u8]| hasher.hash_one(key);
+        for row in 0..rows {
+            push(keys, of, columns, row)?;
+            // The key just written is compared with those before it; a known one is taken back.
+            let last = keys.len() - 1;
+            let mut asked = last as u32;
+            if let Some(key) = keys.get(last) {
+                let entry = self.seen.entry(
+                    hash(key),
+                    |known| keys.get(*known as usize) == Some(key),
+                    |known| hash(keys.get(*known as usize).unwrap_or_default()),
+                );
+                match entry {
+                    Entry::Occupied(known) => asked = *known.get(),
+                    Entry::Vacant(free) => drop(free.insert(asked)),
+                }
             }
-        }
-    }
-
-    /// Takes the keys back, so that the next read writes into the same memory.
-    fn return_keys(&mut self) {
-        for answer in &mut self.stores {
-            for request in &mut answer.request.groups {
-                request.keys = empty_keys();
+            if asked as usize != last {
+                keys.pop();
             }
+            self.map.push(asked);
         }
-    }
-
-    /// The block's row for a row of the answer.
-    #[inline]
-    pub(super) fn block_row(&self, group: usize, row: usize) -> usize {
-        self.groups[group]
-            .map
-            .get(row)
-            .map_or(row, |distinct| *distinct as usize)
+        if keys.len() == rows {
+            self.map.clear();
+        }
+        Ok(())
     }
 }
 
 impl Column {
+    #[inline]
     fn key(&self, row: usize) -> Option<&[u8]> {
         self.keys.get(if self.broadcast { 0 } else { row })
     }
 }
 
-/// One shared empty set of keys: replacing a request's keys must not allocate.
-fn empty_keys() -> Arc<EntityKeys> {
-    static EMPTY: std::sync::LazyLock<Arc<EntityKeys>> = std::sync::LazyLock::new(Arc::default);
-    EMPTY.clone()
+#[inline]
+fn push(keys: &mut EntityKeys, of: &[usize], columns: &[Column], row: usize) -> Result<()> {
+    let parts = of.iter().map(|column| columns[*column].key(row));
+    // The row that the caller knows, which is another one after duplicates.
+    keys.push_joined(parts)
+        .map_err(|error| Error::input(error.message().to_owned()).with("row", row))
 }
+
+/// When a read with a timeout began, and the timeout.
+type Started = (Instant, std::time::Duration);
 
 async fn read_store(
     store: &BoundStore,
     answer: &mut Answer,
     options: &ReadOptions,
-    started: Option<(Instant, std::time::Duration)>,
+    started: Option<Started>,
 ) -> Result<()> {
-    let Answer { request, block } = answer;
+    let Answer { request, block, .. } = answer;
+    let partial = options.on_partial == OnPartial::Return;
     let result = match (store.store.read(request, options, block), started) {
-        (ReadFuture::Ready(result), Some((started, timeout))) if started.elapsed() > timeout => {
-            drop(result);
-            Err(late(store))
-        }
         (ReadFuture::Ready(result), _) => result.unwrap_or(Ok(())),
         (ReadFuture::Pending(future), None) => future.await,
         (ReadFuture::Pending(future), Some((started, timeout))) => {
@@ -353,14 +371,19 @@ async fn read_store(
         }
     };
     match result {
-        Err(error) if options.on_partial == OnPartial::Return && partial(error.kind()) => {
+        // The timer may have been late itself. Whoever takes partial answers takes a whole one.
+        Ok(()) if !partial && started.is_some_and(|(began, timeout)| began.elapsed() > timeout) => {
+            Err(late(store).operation("online read"))
+        }
+        Ok(()) => Ok(()),
+        Err(error) if partial && is_passing(error.kind()) => {
             // What was put so far is undefined after an error, so the whole store is unavailable.
             block.reset(request);
             (0..store.slots.len()).for_each(|slot| block.fail_view(slot as u16));
             tracing::debug!(%error, store = %store.name, "partial answer");
             Ok(())
         }
-        other => other.map_err(|error| error.operation("online read")),
+        Err(error) => Err(error.operation("online read")),
     }
 }
 
@@ -372,7 +395,7 @@ fn late(store: &BoundStore) -> Error {
 }
 
 /// Whether an error means "not now", so that a partial answer makes sense.
-fn partial(kind: ErrorKind) -> bool {
+fn is_passing(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded
