@@ -54,6 +54,15 @@ pub(crate) fn need(declared: bool, name: &str) -> Verdict {
     }
 }
 
+/// Skips the case where the ability is declared: it is about doing without.
+pub(crate) fn need_not(declared: bool, name: &str) -> Verdict {
+    if declared {
+        Err(Stop::Skipped(format!("`{name}` is declared")))
+    } else {
+        Ok(())
+    }
+}
+
 /// Whether two values are the same to the bit: NaN is NaN, and -0.0 is not 0.0.
 pub(crate) fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {

@@ -10,6 +10,36 @@
 //! - [`history`] generates random histories with late rows and answers them naively, for tests that what a model is
 //!   trained on is what it is served.
 //!
+//! # Example
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use larder_conformance::{OnlineFixture, Options, run_online_with};
+//! use larder_core::{OnlineStore, Result, async_trait::async_trait, memory::MemoryOnline};
+//!
+//! #[derive(Default)]
+//! struct Fixture(Mutex<Arc<MemoryOnline>>);
+//!
+//! #[async_trait]
+//! impl OnlineFixture for Fixture {
+//!     fn name(&self) -> String {
+//!         "memory".to_owned()
+//!     }
+//!     async fn open(&self) -> Result<Arc<dyn OnlineStore>> {
+//!         Ok(self.0.lock().unwrap().clone())
+//!     }
+//!     async fn wipe(&self) -> Result<()> {
+//!         *self.0.lock().unwrap() = Arc::default();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let report = run_online_with(&Fixture::default(), &Options::new().only("online.order")).await;
+//! println!("{report}");
+//! report.assert_passed();
+//! # });
+//! ```
+//!
 //! Nothing here is random between runs: every generator is seeded, and [`Options::seeds`] says how many seeds are run.
 
 mod case;

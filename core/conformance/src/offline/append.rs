@@ -9,7 +9,7 @@ use larder_core::{BatchStream, Error, ErrorKind, Micros, OfflineOptions, Result,
 
 use super::support::{Cx, compare, join, only_scan, scenario};
 use crate::case::{Case, Verdict, cases};
-use crate::check::{need, refused, same};
+use crate::check::{need, need_not, refused, same};
 use crate::fixture::Loaded;
 use crate::table::Scenario;
 
@@ -149,7 +149,7 @@ async fn renamed(cx: &Cx<'_>) -> Verdict {
 
 async fn undeclared(cx: &Cx<'_>) -> Verdict {
     let (scenario, loaded, scan) = loaded(cx).await?;
-    need(!loaded.store.capabilities().append, "absence of append")?;
+    need_not(loaded.store.capabilities().append, "append")?;
     let rows = vec![Ok(batch(&scan, &NEW)?)];
     let answer = loaded.store.append(&scan, batches(rows), &OfflineOptions::default()).await;
     refused(answer, &[ErrorKind::Unsupported], "append without the capability")?;

@@ -71,6 +71,7 @@ files! {
     "key-types",
     "value-types",
     "key-is-feature",
+    "own-ttl",
 }
 
 /// The `about:` line of a case.

@@ -4,7 +4,7 @@ use larder_core::{ErrorKind, OfflineOptions};
 
 use super::support::{Cx, join, scenario};
 use crate::case::{Case, Verdict, cases};
-use crate::check::{ensure, need, refused, same};
+use crate::check::{ensure, need, need_not, refused, same};
 
 pub(crate) fn cases<'f>() -> Vec<Case<Cx<'f>>> {
     cases![
@@ -77,7 +77,7 @@ async fn explain(cx: &Cx<'_>) -> Verdict {
 async fn explain_undeclared(cx: &Cx<'_>) -> Verdict {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
-    need(!loaded.store.capabilities().explain, "absence of explain")?;
+    need_not(loaded.store.capabilities().explain, "explain")?;
     let answer = loaded.store.explain(&scenario.request(&loaded.sources)?).await;
     refused(answer, &[ErrorKind::Unsupported], "explain without the capability")?;
     Ok(())

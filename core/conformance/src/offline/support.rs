@@ -103,7 +103,7 @@ pub(crate) async fn join(loaded: &Loaded, scenario: &Scenario, options: &Offline
 
 fn times(column: &TimestampMicrosecondArray, rows: usize, what: &str) -> Verdict<Vec<Option<i64>>> {
     same(column.len(), rows, &format!("rows of the {what} column"))?;
-    let utc = column.timezone() == Some("UTC");
+    let utc = matches!(column.timezone(), Some("UTC" | "+00:00"));
     ensure!(utc, "the {what} column is of type {}", column.data_type());
     Ok(column.iter().collect())
 }

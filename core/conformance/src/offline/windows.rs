@@ -9,7 +9,7 @@ use larder_core::{ErrorKind, LatestRead, Micros, OfflineOptions, RangeRead, Valu
 use super::random::{Size, scenario as generated};
 use super::support::{Cx, only_scan, scanned, scanned_row};
 use crate::case::{Case, Stop, Verdict, cases};
-use crate::check::{ensure, need, refused, same};
+use crate::check::{ensure, need, need_not, refused, same};
 use crate::fixture::Loaded;
 use crate::oracle;
 use crate::rng::Rng;
@@ -318,7 +318,7 @@ async fn range_random(cx: &Cx<'_>) -> Verdict {
 async fn range_undeclared(cx: &Cx<'_>) -> Verdict {
     let scenario = one_view(1, 5)?;
     let loaded = cx.load(&scenario).await?;
-    need(!loaded.store.capabilities().range, "absence of range")?;
+    need_not(loaded.store.capabilities().range, "range")?;
     let request = RangeRead {
         scan: only_scan(&scenario, &loaded.sources)?,
         from: Micros::MIN,

@@ -4,7 +4,7 @@ use larder_core::{ErrorKind, WriteOptions, WriteRule};
 
 use super::support::{Cx, Ints};
 use crate::case::{Case, Verdict, cases};
-use crate::check::{need, refused, same};
+use crate::check::{need, need_not, refused, same};
 
 pub(crate) fn cases<'f>() -> Vec<Case<Cx<'f>>> {
     cases![
@@ -130,7 +130,7 @@ async fn report(cx: &Cx<'_>) -> Verdict {
 async fn unsupported_newest(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "rules", 42)?;
     let store = cx.ready(&[&ints.layout]).await?;
-    need(!store.capabilities().newest_wins, "absence of newest_wins")?;
+    need_not(store.capabilities().newest_wins, "newest_wins")?;
     ints.write(&store, &[(1, 10, None, 1)]).await?;
     let batch = ints.batch(&[(1, 20, None, 2), (2, 20, None, 2)], WriteRule::NewestWins)?;
     let answer = store.write(&batch, &WriteOptions::default()).await;
@@ -154,7 +154,7 @@ async fn overwrite(cx: &Cx<'_>) -> Verdict {
 async fn unsupported_overwrite(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "rules", 44)?;
     let store = cx.ready(&[&ints.layout]).await?;
-    need(!store.capabilities().overwrite, "absence of overwrite")?;
+    need_not(store.capabilities().overwrite, "overwrite")?;
     ints.write(&store, &[(1, 10, None, 1)]).await?;
     let batch = ints.batch(&[(1, 20, None, 2), (2, 20, None, 2)], WriteRule::Overwrite)?;
     let answer = store.write(&batch, &WriteOptions::default()).await;

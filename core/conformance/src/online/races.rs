@@ -5,7 +5,7 @@ use std::sync::Arc;
 use larder_core::{OnlineStore, WriteOptions, WriteRule};
 
 use super::support::{Cx, Ints, IntRow};
-use crate::case::{Case, Verdict, cases};
+use crate::case::{Case, Stop, Verdict, cases};
 use crate::check::{ensure, joined, need, same};
 use crate::rng::Rng;
 
@@ -67,6 +67,58 @@ async fn race(handles: &[Arc<dyn OnlineStore>], ints: &Ints, seed: u64) -> Verdi
     Ok(())
 }
 
+/// Several tasks write one row each of the same keys at the same moment, again and again.
+async fn contend(handles: &[Arc<dyn OnlineStore>], ints: &Ints) -> Verdict {
+    const TASKS: i64 = 6;
+    const ROUNDS: i64 = 40;
+    let keys: Vec<i64> = (0..3).collect();
+    let start = Arc::new(tokio::sync::Barrier::new(TASKS as usize));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..TASKS {
+        let store = handles[number as usize % handles.len()].clone();
+        let start = start.clone();
+        let mut batches = Vec::new();
+        for round in 0..ROUNDS {
+            // In each round another task has the newest row of a key, and all are newer than in the round before.
+            let row = |key: &i64| {
+                let time = round * TASKS + (number + round + key) % TASKS;
+                (*key, time, None, time)
+            };
+            let rows: Vec<IntRow> = keys.iter().map(row).collect();
+            batches.push(ints.batch(&rows, WriteRule::NewestWins)?);
+        }
+        let layout = ints.layout.clone();
+        tasks.spawn(async move {
+            let ints = Ints { layout };
+            for (round, batch) in (0..ROUNDS).zip(&batches) {
+                start.wait().await;
+                let written = store.write(batch, &WriteOptions::default()).await;
+                // All have written before one looks; an error must not leave the others waiting.
+                start.wait().await;
+                written?;
+                if number == 0 {
+                    let newest = Some((round + 1) * TASKS - 1);
+                    ints.expect(&store, &[0, 1, 2], &[newest; 3], &format!("after round {round} of six writers")).await?;
+                }
+            }
+            Ok::<(), Stop>(())
+        });
+    }
+    // A task that stops leaves the others waiting for it, so they are stopped, too, before the case ends.
+    let mut verdict = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        verdict = match ended {
+            Ok(verdict) => verdict,
+            Err(error) => Err(Stop::Failed(format!("a writer did not end well: {error}"))),
+        };
+        if verdict.is_err() {
+            break;
+        }
+    }
+    tasks.shutdown().await;
+    verdict
+}
+
 async fn newest_under_races(cx: &Cx<'_>) -> Verdict {
     for seed in 0..cx.options.seeds {
         let ints = Ints::new("conf", "raced", 81)?;
@@ -74,7 +126,9 @@ async fn newest_under_races(cx: &Cx<'_>) -> Verdict {
         need(store.capabilities().newest_wins, "newest_wins")?;
         race(&[store], &ints, seed).await?;
     }
-    Ok(())
+    let ints = Ints::new("conf", "contended", 85)?;
+    let store = cx.ready(&[&ints.layout]).await?;
+    contend(&[store], &ints).await
 }
 
 async fn across_handles(cx: &Cx<'_>) -> Verdict {
@@ -85,7 +139,10 @@ async fn across_handles(cx: &Cx<'_>) -> Verdict {
         let other = cx.open().await?;
         race(&[store, other], &ints, seed).await?;
     }
-    Ok(())
+    let ints = Ints::new("conf", "contended", 86)?;
+    let store = cx.ready(&[&ints.layout]).await?;
+    let other = cx.open().await?;
+    contend(&[store, other], &ints).await
 }
 
 async fn deletes_under_races(cx: &Cx<'_>) -> Verdict {
@@ -114,7 +171,7 @@ async fn deletes_under_races(cx: &Cx<'_>) -> Verdict {
                         ints.write(&store, &[(key, time, None, time)]).await?;
                     }
                 }
-                Ok::<(), crate::case::Stop>(())
+                Ok::<(), Stop>(())
             }));
         }
         for task in tasks {
@@ -155,7 +212,7 @@ async fn whole_rows(cx: &Cx<'_>) -> Verdict {
                 super::support::write(&store, &layout, keys.clone(), packed).await?;
                 tokio::task::yield_now().await;
             }
-            Ok::<(), crate::case::Stop>(())
+            Ok::<(), Stop>(())
         })
     };
     let request = super::support::request(&layout, keys);

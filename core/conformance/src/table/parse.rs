@@ -106,15 +106,17 @@ fn source(name: &str, section: &Section<'_>) -> Result<Facts> {
     Ok(facts)
 }
 
-/// `name type`, perhaps `as` how it is stored.
+/// `name type`, perhaps `as` how it is stored; the name may have blanks.
 fn column(cell: &str) -> Result<Column> {
     let words: Vec<&str> = cell.split_whitespace().collect();
-    let (name, of, stored) = match words.as_slice() {
-        [name, of] => (*name, *of, Stored::Canonical),
-        [name, of, "as", stored] => (*name, *of, storage(stored)?),
-        _ => return Err(wrong(format!("column `{cell}` is not `name type`"))),
+    let (words, stored) = match words.as_slice() {
+        [front @ .., "as", stored] => (front, storage(stored)?),
+        all => (all, Stored::Canonical),
     };
-    let mut column = Column::new(name, of.parse()?);
+    let Some((of, name)) = words.split_last().filter(|(_, name)| !name.is_empty()) else {
+        return Err(wrong(format!("column `{cell}` is not `name type`")));
+    };
+    let mut column = Column::new(name.join(" "), of.parse()?);
     column.stored = stored;
     Ok(column)
 }

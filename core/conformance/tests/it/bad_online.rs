@@ -232,7 +232,7 @@ impl Bad {
             How::LosesLastOfMany if batch.keys.len() > 5_000 => {
                 let (mut keys, mut rows) = (EntityKeys::new(), PackedRows::new());
                 for (key, row) in batch.keys.iter().zip(batch.rows.iter()).take(batch.keys.len() - 1) {
-                    key.map_or_else(|| keys.push_null(), |key| keys.push(key));
+                    push(&mut keys, key);
                     rows.push(row);
                 }
                 batch.keys = keys.into();
@@ -311,7 +311,7 @@ impl Bad {
         }
         let mut changed = EntityKeys::new();
         for key in all {
-            key.map_or_else(|| changed.push_null(), |key| changed.push(&key));
+            push(&mut changed, key.as_deref());
         }
         changed.into()
     }
@@ -342,6 +342,13 @@ impl Bad {
             }
         }
         Ok(())
+    }
+}
+
+fn push(keys: &mut EntityKeys, key: Option<&[u8]>) {
+    match key {
+        Some(key) => keys.push(key),
+        None => keys.push_null(),
     }
 }
 

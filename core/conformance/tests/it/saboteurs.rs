@@ -26,7 +26,7 @@ fn all_caught(found: Vec<Result<String, String>>) {
 }
 
 fn options() -> Options {
-    Options::new().seeds(3)
+    Options::new().seeds(2)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +173,7 @@ async fn offline() {
         (SortsByTime, "offline.pit.input-order"),
         (IgnoresBatchRows, "offline.shape.batch-rows"),
         (RolesShareKeys, "offline.pit.roles"),
-        (FirstViewForAll, "offline.random.many-views"),
+        (FirstViewForAll, "offline.pit.own-ttl"),
         (CountsExpiredAsUnmatched, "offline.pit.ttl-inclusive"),
         (CountsNoNullKeys, "offline.pit.null-keys"),
         (ForgetsKnownLater, "offline.pit.as-of"),
@@ -181,7 +181,7 @@ async fn offline() {
         (MissingColumnsAreNull, "offline.errors.missing-column"),
         (NaiveIsUtc, "offline.errors.naive-time"),
         (ZoneIgnored, "offline.pit.naive-zone"),
-        (LargeText, "offline.pit.value-types"),
+        (LargeText, "offline.pit.text-encodings"),
         (LosesCreated, "offline.pit.tie-created"),
         (LatestAfterInclusive, "offline.latest.bounds"),
         (LatestUntilExclusive, "offline.latest.bounds"),
