@@ -10,16 +10,15 @@ use futures::{StreamExt, stream};
 use larder_base::error::suggest;
 use larder_base::model::{Catalog, FeatureView};
 use larder_base::{
-    Diagnostic, Error, ErrorKind, Micros, Result, Snapshot, Span, StoreName, ViewName, WriteOptions,
-    WriteReport,
+    Diagnostic, EntityKeys, Error, ErrorKind, FeatureName, JoinKey, Micros, OnlineStore, OnlineWrite, Result,
+    Snapshot, Span, StoreName, ViewName, WriteOptions, WriteReport,
 };
 use larder_core::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use larder_core::arrow::compute::concat::concat_batches;
 use larder_core::arrow::compute::filter::filter_record_batch;
 use larder_core::arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
-use larder_core::convert::SourceColumns;
+use larder_core::convert::{SourceColumns, concat_rows, encode_keys, infer_type};
 use larder_core::{OfflineOptions, ViewScan};
 use serde::Serialize;
 
@@ -169,27 +168,34 @@ impl Push {
             report.dead = Some(dead(&rows, &refused)?);
             report.refused = refused;
         }
-        if self.target != PushTarget::Online {
-            report.appended = append(store, &scans, &good).await?;
-        }
+        // Everything that can be wrong with the rows comes to light before the first is written.
+        let mut writes = Vec::new();
         if self.target != PushTarget::Offline {
             for (view, scan) in views
                 .iter()
                 .zip(&scans)
                 .filter(|(view, _)| view.online.store().is_some())
             {
-                let written = write(store, &snapshot, view, scan, &good, now)
-                    .await
-                    .map_err(|error| match self.target {
-                        PushTarget::Both => error.with("appended_offline", report.appended),
-                        _ => error,
-                    })?;
-                report.views.push(PushedView {
-                    view: view.name.clone(),
-                    written: written.written,
-                    stale: written.stale,
-                });
+                writes.push(prepare(store, &snapshot, view, scan, &good, now).await?);
             }
+        }
+        if self.target != PushTarget::Online {
+            report.appended = append(store, &scans, &good).await?;
+        }
+        for prepared in writes {
+            let view = prepared.view.clone();
+            let written = prepared.write().await.map_err(|error| {
+                let error = error.with("view", &view);
+                match self.target {
+                    PushTarget::Both => error.with("appended_offline", report.appended),
+                    _ => error,
+                }
+            })?;
+            report.views.push(PushedView {
+                view,
+                written: written.written,
+                stale: written.stale,
+            });
         }
         Ok(report)
     }
@@ -224,11 +230,10 @@ fn views_of(catalog: &Catalog, name: &str) -> Result<Vec<Arc<FeatureView>>> {
 }
 
 fn one_batch(batches: &[RecordBatch]) -> Result<RecordBatch> {
-    let first = batches
-        .first()
-        .ok_or_else(|| Error::input("there are no rows to push"))?;
-    concat_batches(first.schema_ref(), batches)
-        .map_err(|error| Error::input("the batches to push have different columns").source(error))
+    if batches.is_empty() {
+        return Err(Error::input("there are no rows to push"));
+    }
+    concat_rows(batches).map_err(|error| Error::input(format!("the rows to push: {}", error.message())))
 }
 
 /// Gives rows without a created time the present one, before any store sees them.
@@ -272,6 +277,14 @@ fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> Result<Vec<
         let event = columns.event(rows, place)?;
         let keys = columns.keys(rows, place)?;
         columns.features(rows, place)?;
+        let join_keys: Vec<JoinKey> = scan.keys.iter().map(|key| key.key.clone()).collect();
+        let mut encoded = EntityKeys::new();
+        // One look at all rows; only where a key cannot be encoded, row by row.
+        let all_fit = encode_keys(&join_keys, &keys, rows.num_rows(), &mut encoded).is_ok();
+        let fits = |row: usize| {
+            let key: Vec<ArrayRef> = keys.iter().map(|column| column.slice(row, 1)).collect();
+            encode_keys(&join_keys, &key, 1, &mut EntityKeys::new())
+        };
         for row in 0..rows.num_rows() {
             let null_key = scan
                 .keys
@@ -284,6 +297,8 @@ fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> Result<Vec<
                 format!("event time `{}` is null", scan.source.event_time)
             } else if event.value(row) > latest.0 {
                 format!("event time {} is in the future", Micros(event.value(row)))
+            } else if !all_fit && let Err(error) = fits(row) {
+                error.message().to_owned()
             } else {
                 continue;
             };
@@ -346,6 +361,15 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
             }
         }
     }
+    // What decides between tied rows must be in the history, too, though it is no feature.
+    for (number, name) in whole.source.clone().tie_break.iter().enumerate() {
+        let known = whole.keys.iter().any(|key| key.column == *name)
+            || whole.features.iter().any(|feature| feature.column == *name);
+        let column = rows.column_by_name(name).filter(|_| !known);
+        if let Some(of) = column.and_then(|column| infer_type(column.data_type())) {
+            whole = whole.feature(FeatureName::new(&format!("__tie_{number}"))?, of, name);
+        }
+    }
     let batch = SourceColumns::new(&whole)?.batch(rows, "the rows to push")?;
     let offline = store.store_of(&whole.source).await?;
     offline
@@ -357,14 +381,22 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
         .await
 }
 
-async fn write(
+/// Packed rows on their way to one view.
+struct Prepared {
+    view: ViewName,
+    online: Arc<dyn OnlineStore>,
+    writes: Vec<OnlineWrite>,
+    rows: u64,
+}
+
+async fn prepare(
     store: &FeatureStore,
     snapshot: &Snapshot,
     view: &FeatureView,
     scan: &ViewScan,
     rows: &RecordBatch,
     now: Micros,
-) -> Result<WriteReport> {
+) -> Result<Prepared> {
     let layout = snapshot.layout(view.name.as_str()).ok_or_else(|| {
         Error::internal(format!(
             "feature view `{}` is online and has no layout",
@@ -379,18 +411,29 @@ async fn write(
         batch = with_created(batch, scan.keys.len() + 1, now)?;
     }
     let mut shaper = Shaper::new(layout, scan, online.capabilities().max_write_rows)?;
-    let mut report = WriteReport::default();
     let mut writes = shaper.take(&batch)?;
     writes.extend(shaper.finish());
-    for write in writes {
-        report.add(online.write(&write, &WriteOptions::default()).await?);
+    Ok(Prepared {
+        view: view.name.clone(),
+        online: online.clone(),
+        writes,
+        rows: batch.num_rows() as u64,
+    })
+}
+
+impl Prepared {
+    async fn write(self) -> Result<WriteReport> {
+        let mut report = WriteReport::default();
+        for write in self.writes {
+            report.add(self.online.write(&write, &WriteOptions::default()).await?);
+        }
+        // Rows of the batch that a newer row of the same batch replaced are stale, too.
+        let unique = report.written + report.stale;
+        Ok(WriteReport::new(
+            report.written,
+            report.stale + self.rows.saturating_sub(unique),
+        ))
     }
-    // Rows of the batch that a newer row of the same batch replaced are stale, too.
-    let unique = report.written + report.stale;
-    Ok(WriteReport::new(
-        report.written,
-        report.stale + (batch.num_rows() as u64).saturating_sub(unique),
-    ))
 }
 
 /// A source without created times: online rows still say when they were pushed.

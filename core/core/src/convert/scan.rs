@@ -1,8 +1,11 @@
 //! The columns a scan wants, out of the columns a source has.
 
+use std::sync::Arc;
+
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, TimestampMicrosecondArray, cast::AsArray};
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
+use arrow_select::concat::concat_batches;
 use larder_base::{Error, Result, ValueType, error::suggest};
 
 use super::{Zone, accepts, coerce, null_array};
@@ -34,6 +37,74 @@ pub fn tie_rows(columns: &[ArrayRef]) -> Result<Option<Rows>> {
     let rows = converter.convert_columns(columns);
     rows.map(Some)
         .map_err(|error| Error::internal("tie-break columns could not be compared").source(error))
+}
+
+/// Several batches of the same rows as one. Columns are matched by name, because Arrow's own
+/// `concat_batches` goes by position and mixes up columns that only stand in another order.
+///
+/// # Errors
+/// `Input` when there is no batch, or when one has other columns or types than the first.
+pub fn concat_rows(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    let [first, rest @ ..] = batches else {
+        return Err(Error::input("there are no rows"));
+    };
+    if rest.is_empty() {
+        return Ok(first.clone());
+    }
+    let other = |what: String| Error::input(format!("the batches have different columns: {what}"));
+    let schema = first.schema_ref();
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(Schema::new_with_metadata(
+        fields.collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    ));
+    let names = |schema: &Schema| {
+        schema
+            .fields()
+            .iter()
+            .map(|f| f.name().clone())
+            .collect::<Vec<_>>()
+    };
+    let mut same = Vec::with_capacity(batches.len());
+    for (number, batch) in batches.iter().enumerate() {
+        let in_order = names(batch.schema_ref()) == names(&schema);
+        if !in_order && batch.num_columns() != schema.fields().len() {
+            let counts = (batch.num_columns(), schema.fields().len());
+            return Err(other(format!(
+                "batch {number} has {} columns, the first has {}",
+                counts.0, counts.1
+            )));
+        }
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (index, field) in schema.fields().iter().enumerate() {
+            let column = match in_order {
+                true => batch.column(index),
+                false => batch
+                    .column_by_name(field.name())
+                    .ok_or_else(|| other(format!("batch {number} has no `{}`", field.name())))?,
+            };
+            if column.data_type() != field.data_type() {
+                let types = (column.data_type(), field.data_type());
+                return Err(other(format!(
+                    "`{}` is {} in batch {number} and {} in the first",
+                    field.name(),
+                    types.0,
+                    types.1
+                )));
+            }
+            columns.push(column.clone());
+        }
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let aligned = RecordBatch::try_new_with_options(schema.clone(), columns, &options);
+        same.push(
+            aligned.map_err(|error| Error::internal("columns could not be put in order").source(error))?,
+        );
+    }
+    concat_batches(&schema, &same)
+        .map_err(|error| Error::input("the batches are too large together").source(error))
 }
 
 /// Finds and coerces the columns of one source for one scan; shared by all stores that read
@@ -83,7 +154,11 @@ impl<'a> SourceColumns<'a> {
     pub fn check(&self, schema: &Schema, place: &str) -> Result<()> {
         for (name, value_type) in self.wanted() {
             let from = self.type_of(schema, name, place)?;
-            let marked = |name| schema.field_with_name(name).is_ok_and(|f| f.metadata().contains_key(PARTITION));
+            let marked = |name| {
+                schema
+                    .field_with_name(name)
+                    .is_ok_and(|f| f.metadata().contains_key(PARTITION))
+            };
             if marked(name) && matches!(value_type, ValueType::Scalar(_)) {
                 continue;
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::SchemaRef;
-use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take;
 use async_trait::async_trait;
@@ -16,7 +15,7 @@ use larder_base::{BuildContext, Error, Health, Micros, Result};
 use parking_lot::RwLock;
 use serde::Deserialize;
 
-use crate::convert::{SourceColumns, tie_rows};
+use crate::convert::{SourceColumns, Zone, concat_rows, tie_rows};
 use crate::offline::{
     BatchStream, EntityRows, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
     LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ReadStats, ViewExplanation,
@@ -58,13 +57,7 @@ impl MemoryOffline {
                 ))
                 .help("give it some with `MemoryOffline::insert` or, in tests, `given`")
             })?;
-        concat_batches(batches[0].schema_ref(), batches).map_err(|error| {
-            Error::input(format!(
-                "the batches given for source `{}` have different columns",
-                source.name
-            ))
-            .source(error)
-        })
+        concat_rows(batches).map_err(|error| error.with("source", &source.name))
     }
 
     /// The table, or none where nothing was given: a source without rows is no mistake in a read.
@@ -233,15 +226,10 @@ impl OfflineStore for MemoryOffline {
         let count = renamed.iter().map(|batch| batch.num_rows() as u64).sum();
         let mut tables = self.tables.write();
         let table = tables.entry(scan.source.name.to_string()).or_default();
-        // A later batch may lack columns of the first one, or have them in another order.
-        match table.first().map(RecordBatch::schema) {
-            Some(schema) => {
-                for batch in &renamed {
-                    table.push(conform(batch, &schema)?);
-                }
-            }
-            None => table.extend(renamed),
-        }
+        let mut whole = table.clone();
+        whole.extend(renamed);
+        let zone = scan.source.timezone.as_deref().map(Zone::new).transpose()?;
+        *table = conform(&whole, zone.as_ref())?;
         Ok(count)
     }
 
@@ -280,31 +268,70 @@ fn slice(views: &[JoinedView], start: usize, rows: usize) -> JoinedBatch {
     }
 }
 
-/// A batch with the columns of a schema: cast where types differ, null where it has none.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema
-        .fields()
+/// Batches with one schema: all columns of all of them, in the types of the first that has each,
+/// null where a batch has none.
+fn conform(batches: &[RecordBatch], zone: Option<&Zone>) -> Result<Vec<RecordBatch>> {
+    let mut fields: Vec<arrow_schema::Field> = Vec::new();
+    for field in batches
         .iter()
-        .map(|field| match batch.column_by_name(field.name()) {
-            Some(column) => arrow_cast::cast(column, field.data_type()).map_err(|error| {
-                Error::input(format!(
-                    "column `{}` cannot be appended to the table",
-                    field.name()
-                ))
-                .source(error)
-            }),
-            None => Ok(arrow_array::new_null_array(field.data_type(), batch.num_rows())),
-        });
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_nullable(true))
-        .collect();
-    RecordBatch::try_new(
-        Arc::new(arrow_schema::Schema::new(fields)),
-        columns.collect::<Result<_>>()?,
-    )
-    .map_err(arrow)
+        .flat_map(|batch| batch.schema_ref().fields().iter())
+    {
+        if !fields.iter().any(|known| known.name() == field.name()) {
+            fields.push(field.as_ref().clone().with_nullable(true));
+        }
+    }
+    let schema = Arc::new(arrow_schema::Schema::new(fields));
+    let conformed = batches.iter().map(|batch| {
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| match batch.column_by_name(field.name()) {
+                Some(column) => cast_exactly(column, field, zone),
+                None => Ok(arrow_array::new_null_array(field.data_type(), batch.num_rows())),
+            });
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)
+            .map_err(arrow)
+    });
+    conformed.collect()
+}
+
+/// The column in the type of a field; an error where that would change a value.
+fn cast_exactly(column: &ArrayRef, field: &arrow_schema::Field, zone: Option<&Zone>) -> Result<ArrayRef> {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::TimestampMicrosecondType;
+    use arrow_schema::DataType::Timestamp;
+
+    if column.data_type() == field.data_type() {
+        return Ok(column.clone());
+    }
+    let refused = || {
+        Error::input(format!(
+            "column `{}` is {} in the table and cannot take these values of type {}",
+            field.name(),
+            field.data_type(),
+            column.data_type()
+        ))
+    };
+    // A table with naive times holds them in the zone that the source declares.
+    let local = match (column.data_type(), field.data_type(), zone) {
+        (Timestamp(_, Some(_)), Timestamp(_, None), Some(zone)) => {
+            let utc = column
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .ok_or_else(refused)?;
+            let local = utc.unary_opt::<_, TimestampMicrosecondType>(|utc| zone.to_local(utc));
+            Some(Arc::new(local) as ArrayRef)
+        }
+        _ => None,
+    };
+    let column = local.as_ref().unwrap_or(column);
+    let cast = arrow_cast::cast(column, field.data_type()).map_err(|error| refused().source(error))?;
+    let back = arrow_cast::cast(&cast, column.data_type()).map_err(|error| refused().source(error))?;
+    if back.as_ref() == column.as_ref() {
+        Ok(cast)
+    } else {
+        Err(refused())
+    }
 }
 
 impl ViewScan {

@@ -4,6 +4,7 @@
 //! on a conflict once more from the start. What is retired is reclaimed later, never here and now.
 
 mod diff;
+mod effects;
 mod layouts;
 mod plan;
 mod sources;
@@ -181,7 +182,7 @@ impl FeatureStore {
             let snapshot = self.snapshot().await?;
             let plan = self.plan_on(&snapshot, target, options, &mut data_checks).await?;
             if let Some(saved) = saved {
-                saved.expect_same(&plan)?;
+                saved.expect_same(self.project().as_str(), &plan)?;
             }
             if plan.is_empty() {
                 return Ok(Applied {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::diff::differences;
+use super::effects::{destructions, impacts, lateness_warnings, reads_differently};
 use super::layouts::{self, Place};
 use super::summary;
 use crate::definitions::{self, DefinitionSet};
@@ -117,6 +118,9 @@ struct Edits {
     revived: Vec<Generation>,
 }
 
+/// The format of saved plans.
+const SAVED_FORMAT: u32 = 1;
+
 /// A plan in a file: what was shown to people, to be applied exactly so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -132,7 +136,21 @@ pub struct SavedPlan {
 }
 
 impl SavedPlan {
-    pub(super) fn expect_same(&self, plan: &Plan) -> Result<()> {
+    pub(super) fn expect_same(&self, project: &str, plan: &Plan) -> Result<()> {
+        if self.format != SAVED_FORMAT {
+            return Err(Error::unsupported(format!(
+                "the plan is of format {}, this build reads {SAVED_FORMAT}",
+                self.format
+            ))
+            .help("plan again"));
+        }
+        if self.project != project {
+            return Err(Error::conflict(format!(
+                "the plan is one of project `{}`, not of `{project}`",
+                self.project
+            ))
+            .help("plan again"));
+        }
         if self.changes == plan.changes {
             return Ok(());
         }
@@ -160,7 +178,7 @@ impl Plan {
     /// The plan as a file.
     pub fn save(&self, project: &str) -> SavedPlan {
         SavedPlan {
-            format: 1,
+            format: SAVED_FORMAT,
             project: project.to_owned(),
             base: self.base,
             changes: self.changes.clone(),
@@ -425,7 +443,14 @@ fn place_views(plan: &mut Plan, before: &Snapshot, rules: &Rules<'_>) -> Result<
                 .entities
                 .iter()
                 .any(|entity| changed.contains(&ObjectId::new(Kind::Entity, entity)));
-        if !touched {
+        // A view of another set may lose its source or entity, where that is allowed: it stays as it
+        // was, and says what it lacks when it is used.
+        let whole = after.sources.contains_key(&view.source)
+            && view
+                .entities
+                .iter()
+                .all(|entity| after.entities.contains_key(entity));
+        if !touched || !whole {
             continue;
         }
         plan.changed_views.push(view.clone());
@@ -443,7 +468,7 @@ fn place_views(plan: &mut Plan, before: &Snapshot, rules: &Rules<'_>) -> Result<
         let was = old_layout.map(|layout| &**layout).zip(old_store.as_ref());
         let mut evolution =
             layouts::evolve(&place, was, before.retired(), &mut taken, rules.now, rules.revive)?;
-        if source_changed && old_layout.is_some() && reads_differently(before, &after, view) {
+        if old_layout.is_some() && evolution.retired.is_none() && reads_differently(before, &after, view) {
             evolution.backfill.push("its source changed".to_owned());
         }
         if was.is_some() && evolution.retired.is_some() {
@@ -484,147 +509,4 @@ fn place_views(plan: &mut Plan, before: &Snapshot, rules: &Rules<'_>) -> Result<
         });
     }
     Ok(())
-}
-
-/// Whether a view takes other rows or columns from its source than before.
-fn reads_differently(before: &Snapshot, after: &Catalog, view: &FeatureView) -> bool {
-    let hash = |catalog: &Catalog| {
-        let view = catalog.feature_views.get(&view.name)?;
-        Some(crate::fingerprint::of(catalog.sources.get(&view.source)?, view))
-    };
-    hash(before.catalog()) != hash(after)
-}
-
-/// What goes although somebody uses it.
-fn destructions(plan: &mut Plan, before: &Snapshot) {
-    let catalog = before.catalog();
-    let users = |view: &ViewName, feature: Option<&str>| -> Vec<String> {
-        let of_services = catalog.feature_services.values().filter(|service| {
-            service.features.iter().any(|item| {
-                let wants = |name: &str| {
-                    item.features
-                        .as_ref()
-                        .is_none_or(|f| f.iter().any(|n| *n == *name))
-                };
-                item.view == *view && feature.is_none_or(wants)
-            })
-        });
-        let of_views = catalog.on_demand_views.values().filter(|other| {
-            other.inputs.features.iter().any(|text| {
-                text.parse::<larder_base::model::Reference>().is_ok_and(|r| {
-                    r.view == *view && feature.is_none_or(|f| r.feature.is_none_or(|name| name == *f))
-                })
-            })
-        });
-        let services = of_services.map(|service| format!("feature service `{}`", service.name));
-        services
-            .chain(of_views.map(|view| format!("on-demand view `{}`", view.name)))
-            .collect()
-    };
-    for change in plan
-        .changes
-        .iter()
-        .filter(|change| change.action == Action::Delete)
-    {
-        let used_by = match (change.id.known_kind(), change.id.name.parse::<ViewName>()) {
-            (Some(Kind::FeatureView | Kind::OnDemandView), Ok(view)) => users(&view, None),
-            (Some(Kind::FeatureService), _) => {
-                let models = catalog
-                    .models
-                    .values()
-                    .filter(|model| model.service == *change.id.name);
-                models.map(|model| format!("model `{}`", model.name)).collect()
-            }
-            _ => Vec::new(),
-        };
-        if !used_by.is_empty() {
-            plan.destructive.push(format!(
-                "{} goes; it is used by {}",
-                change.id,
-                used_by.join(", ")
-            ));
-        }
-    }
-    for view in plan.after.feature_views.values() {
-        let Some(old) = catalog.feature_views.get(&view.name) else {
-            continue;
-        };
-        for feature in old
-            .features
-            .iter()
-            .filter(|feature| view.feature(feature.name.as_str()).is_none())
-        {
-            let used_by = users(&view.name, Some(feature.name.as_str()));
-            if !used_by.is_empty() {
-                let used_by = used_by.join(", ");
-                plan.destructive.push(format!(
-                    "feature `{}:{}` goes; it is used by {used_by}",
-                    view.name, feature.name
-                ));
-            }
-        }
-    }
-}
-
-/// Services and models that a changed view or service reaches.
-fn impacts(plan: &mut Plan) {
-    let mut touched: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let changed = |kind: Kind, name: &str| {
-        plan.changes
-            .iter()
-            .any(|c| c.id == ObjectId::new(kind, name) && c.action != Action::Create)
-    };
-    for service in plan.after.feature_services.values() {
-        let views: Vec<&str> = service
-            .features
-            .iter()
-            .map(|item| item.view.as_str())
-            .filter(|view| changed(Kind::FeatureView, view) || changed(Kind::OnDemandView, view))
-            .collect();
-        if views.is_empty() && !changed(Kind::FeatureService, service.name.as_str()) {
-            continue;
-        }
-        let models = plan
-            .after
-            .models
-            .values()
-            .filter(|model| model.service == service.name);
-        let models: BTreeSet<String> = models
-            .map(|model| match model.stage.as_str() {
-                "" => format!("model `{}`", model.name),
-                stage => format!("model `{}` ({stage})", model.name),
-            })
-            .collect();
-        touched.insert(format!("feature service `{}`", service.name), models);
-    }
-    plan.impacts = touched
-        .into_iter()
-        .map(|(service, models)| match models.is_empty() {
-            true => service,
-            false => format!(
-                "{service}, used by {}",
-                models.into_iter().collect::<Vec<_>>().join(", ")
-            ),
-        })
-        .collect();
-}
-
-/// A view whose late rows nobody would find.
-fn lateness_warnings(plan: &mut Plan, definitions: Option<&DefinitionSet>) {
-    for view in &plan.changed_views {
-        let Some(source) = plan.after.sources.get(&view.source) else {
-            continue;
-        };
-        if source.created_time.is_none() && view.lateness.is_none() && view.online != Online::Off {
-            let place = definitions.and_then(|d| d.place(&ObjectId::new(Kind::FeatureView, &view.name), &[]));
-            plan.warnings.push(
-                Diagnostic::new(format!(
-                    "feature view `{}` has neither a `created_time` on its source nor a `lateness`: incremental runs miss rows that arrive late",
-                    view.name
-                ))
-                .at(place)
-                .help("set `lateness: 2d` or whatever your pipeline needs"),
-            );
-        }
-    }
 }

@@ -35,6 +35,8 @@ pub(super) async fn check(
                 };
                 let found: Vec<Diagnostic> = match checked.await {
                     Ok(()) => Vec::new(),
+                    // A store that cannot be reached now says nothing about the definitions.
+                    Err(error) if error.is_retryable() => return Err(error.with("view", &view.name)),
                     Err(error) => {
                         let place = place(Kind::FeatureView, view.name.as_str())
                             .or_else(|| place(Kind::Source, scan.source.name.as_str()));

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use larder_core::arrow::compute::concat::concat_batches;
 use larder_core::arrow::datatypes::Schema;
-use larder_core::convert::{Zone, coerce};
+use larder_core::convert::{Zone, coerce, concat_rows};
 
 use crate::selection::Resolved;
 
@@ -75,9 +74,8 @@ impl Spine {
 fn one_batch(batches: &[RecordBatch]) -> Result<RecordBatch> {
     match batches {
         [] => Err(Error::input("there are no entity rows").help("give some with `entities`")),
-        [one] => Ok(one.clone()),
-        [first, ..] => concat_batches(first.schema_ref(), batches)
-            .map_err(|error| Error::input("the batches of entity rows have different columns").source(error)),
+        batches => concat_rows(batches)
+            .map_err(|error| Error::input(format!("the entity rows: {}", error.message()))),
     }
 }
 

@@ -62,25 +62,27 @@ impl Zip {
             while part.pending.as_ref().is_none_or(|batch| batch.rows == 0) {
                 match part.batches.next().await {
                     Some(batch) => part.pending = Some(batch?),
-                    None if self.done == self.rows => return Ok(None),
+                    None if self.done == self.rows => break,
                     None => return Err(short(self.done, self.rows)),
                 }
             }
         }
-        let pending = self
+        let pending: Vec<usize> = self
             .parts
             .iter()
             .filter_map(|part| part.pending.as_ref())
-            .map(|batch| batch.rows);
-        // Without any view there is nothing to wait for: all rows at once.
-        let rows = pending.min().unwrap_or(self.rows - self.done);
-        if rows == 0 {
-            return Ok(None);
-        }
-        if self.done + rows > self.rows {
+            .map(|batch| batch.rows)
+            .collect();
+        if self.done + pending.iter().max().copied().unwrap_or(0) > self.rows {
             return Err(Error::internal(
                 "an offline store answered more rows than it was asked for",
             ));
+        }
+        // Without any view there is nothing to wait for: all rows at once.
+        let rows = pending.into_iter().min().unwrap_or(self.rows - self.done);
+        // Every stream was polled to its end by now, so every report is complete.
+        if rows == 0 {
+            return Ok(None);
         }
         let mut views: Vec<Option<JoinedView>> = vec![None; self.views];
         for part in &mut self.parts {

@@ -1,0 +1,19 @@
+//! Does the engine keep what SEMANTICS promises, on stores in memory?
+
+mod support;
+
+mod apply;
+mod apply_races;
+mod apply_sets;
+mod delete;
+mod historical;
+mod historical_stores;
+mod materialize;
+mod materialize_again;
+mod materialize_failures;
+mod plans;
+mod push;
+mod push_both;
+mod rollback;
+mod status;
+mod training_serving;
