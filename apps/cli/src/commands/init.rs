@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn any_folder_gives_a_legal_project_name() {
-        assert_eq!(project_name(Path::new("/tmp/my shop")), "my_shop");
-        assert_eq!(project_name(Path::new("/tmp/team-risk")), "team-risk");
-        assert_eq!(project_name(Path::new("/tmp/9")), "shop");
+        assert_eq!(project_name(Path::new("some/my shop")), "my_shop");
+        assert_eq!(project_name(Path::new("some/team-risk")), "team-risk");
+        assert_eq!(project_name(Path::new("some/9")), "shop");
     }
 }

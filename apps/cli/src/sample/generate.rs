@@ -63,7 +63,7 @@ impl Scale {
 }
 
 /// Products a user buys again and again.
-const FAVOURITES: u64 = 8;
+const FAVOURITES: u64 = 4;
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;
 

@@ -165,7 +165,7 @@ fn all_mistakes_are_told_at_once() {
     ] {
         let file = dir.join(file);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replacen("int64", "int46", 1)).unwrap();
+        fs::write(&file, text.replacen("type: int64", "type: int46", 1)).unwrap();
     }
     let error = larder(&dir, &["validate", "--format", "json"]).code(1).error();
     let files: Vec<&str> = error["diagnostics"]
