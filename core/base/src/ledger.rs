@@ -124,8 +124,7 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
         match compaction.add.iter_mut().find(same) {
             Some(kept) => {
                 kept.done.extend(&run.done);
-                kept.done.sort_unstable();
-                kept.done.dedup();
+                kept.done = joined(std::mem::take(&mut kept.done));
                 kept.rows_read += run.rows_read;
                 kept.rows_written += run.rows_written;
                 kept.rows_stale += run.rows_stale;
@@ -148,6 +147,23 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
         return Compaction::default();
     }
     compaction
+}
+
+/// The same intervals, those that touch or overlap and looked equally far back as one: without
+/// them a view without ttl that runs every few minutes would keep each of its runs for ever.
+fn joined(mut intervals: Vec<Interval>) -> Vec<Interval> {
+    intervals.sort_unstable_by_key(|i| (i.floor, i.after, i.until));
+    let mut joined: Vec<Interval> = Vec::with_capacity(intervals.len());
+    for interval in intervals {
+        match joined.last_mut() {
+            Some(last) if last.floor == interval.floor && interval.after <= last.until => {
+                last.until = last.until.max(interval.until);
+            }
+            _ => joined.push(interval),
+        }
+    }
+    joined.sort_unstable();
+    joined
 }
 
 /// What [`compact_runs`] found: first add, then remove, and nothing is lost in between.

@@ -63,6 +63,7 @@ pub(crate) fn gaps(after: Micros, until: Micros, floor: Micros, done: &[Interval
 ///
 /// Without a width, an interval of more than a week becomes four: a killed run repeats a quarter.
 /// One without a lower bound stays whole, because nothing says where its rows lie.
+#[cfg(feature = "offline")]
 pub(crate) fn slices(gap: Interval, width: Option<Span>) -> Vec<Interval> {
     let length = gap.until.since(gap.after);
     let width = match width {
@@ -91,15 +92,11 @@ pub(crate) fn slices(gap: Interval, width: Option<Span>) -> Vec<Interval> {
 pub(crate) fn watermark(now: Micros, ttl: Option<Span>, runs: &[RunRecord], claim: &Claim) -> Option<Micros> {
     // Looked at from the newest run: an interval done at `u` reached back to `u − ttl`, and that
     // is all a reader at `u` may see. So the newest `u` whose coverage has no gap is the answer.
-    let mut ends: Vec<Micros> = done(runs, claim, floor(now, ttl))
+    // Only an interval that counts can end there; how far back it looked is asked below.
+    let mut ends: Vec<Micros> = done(runs, claim, Micros::MAX)
         .iter()
-        .map(|i| i.until)
+        .map(|i| i.until.min(now))
         .collect();
-    ends.extend(
-        runs.iter()
-            .filter(|run| run.store == claim.store)
-            .flat_map(|run| run.done.iter().map(|i| i.until)),
-    );
     ends.sort_unstable();
     ends.dedup();
     ends.into_iter().rev().find(|until| {
@@ -211,6 +208,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "offline")]
     #[test]
     fn slices_cover_the_gap() {
         let gap = interval(0, Span::days(30).0, 0);

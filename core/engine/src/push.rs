@@ -14,10 +14,10 @@ use larder_base::{
     Snapshot, Span, StoreName, ViewName, WriteOptions, WriteReport,
 };
 use larder_core::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use larder_core::arrow::compute::filter::filter_record_batch;
-use larder_core::arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use larder_core::arrow::datatypes::{Field, Schema};
 use larder_core::convert::{SourceColumns, concat_rows, encode_keys, infer_type};
 use larder_core::{OfflineOptions, ViewScan};
 use serde::Serialize;
@@ -176,7 +176,7 @@ impl Push {
                 .zip(&scans)
                 .filter(|(view, _)| view.online.store().is_some())
             {
-                writes.push(prepare(store, &snapshot, view, scan, &good, now).await?);
+                writes.push(prepare(store, &snapshot, view, scan, &good).await?);
             }
         }
         if self.target != PushTarget::Online {
@@ -395,7 +395,6 @@ async fn prepare(
     view: &FeatureView,
     scan: &ViewScan,
     rows: &RecordBatch,
-    now: Micros,
 ) -> Result<Prepared> {
     let layout = snapshot.layout(view.name.as_str()).ok_or_else(|| {
         Error::internal(format!(
@@ -406,10 +405,9 @@ async fn prepare(
     let online = store
         .online_store(&view.online.store().unwrap_or_else(StoreName::default_store))
         .await?;
-    let mut batch = SourceColumns::new(scan)?.batch(rows, "the rows to push")?;
-    if scan.source.created_time.is_none() {
-        batch = with_created(batch, scan.keys.len() + 1, now)?;
-    }
+    // A source without created times has none to stamp: a row stamped online only would beat the
+    // same row of the history for ever, and a backfill of a new feature could not replace it.
+    let batch = SourceColumns::new(scan)?.batch(rows, "the rows to push")?;
     let mut shaper = Shaper::new(layout, scan, online.capabilities().max_write_rows)?;
     let mut writes = shaper.take(&batch)?;
     writes.extend(shaper.finish());
@@ -434,18 +432,4 @@ impl Prepared {
             report.stale + self.rows.saturating_sub(unique),
         ))
     }
-}
-
-/// A source without created times: online rows still say when they were pushed.
-fn with_created(batch: RecordBatch, index: usize, now: Micros) -> Result<RecordBatch> {
-    let (schema, mut columns, rows) = batch.into_parts();
-    let stamps = TimestampMicrosecondArray::from(vec![now.0; rows]).with_timezone("UTC");
-    debug_assert!(
-        columns[index]
-            .as_primitive_opt::<TimestampMicrosecondType>()
-            .is_some()
-    );
-    columns[index] = Arc::new(stamps);
-    RecordBatch::try_new(schema, columns)
-        .map_err(|error| Error::internal("created times could not be added").source(error))
 }

@@ -1,6 +1,6 @@
 //! What an apply would change: a pure function of the snapshot and the wanted objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use larder_base::model::{Catalog, FeatureView, Kind, ObjectId, Online};

@@ -148,15 +148,25 @@ impl Materialize {
             .collect();
         self.store.allow(Deed::Write, names).await?;
         let mut report = MaterializeReport::default();
+        let mut failed: Option<Error> = None;
         for view in views {
-            report.views.push(
-                self.view(&snapshot, &view)
-                    .await
-                    .map_err(|error| error.with("view", &view.name))?,
-            );
+            match self.view(&snapshot, &view).await {
+                Ok(run) => report.views.push(run),
+                Err(error) => {
+                    let error = error.with("view", &view.name);
+                    // What is wrong with one view must not starve those after it; a store that
+                    // cannot be reached now is no better for the next view.
+                    let stop = error.is_retryable();
+                    tracing::warn!(%error, view = %view.name, "a view could not be materialized");
+                    failed.get_or_insert(error);
+                    if stop {
+                        break;
+                    }
+                }
+            }
         }
         report.seconds = started.elapsed().as_secs_f64();
-        Ok(report)
+        failed.map_or(Ok(report), Err)
     }
 
     fn chosen(&self, snapshot: &Snapshot) -> Result<Vec<Arc<FeatureView>>> {
@@ -376,7 +386,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let request = self.request(slice);
         let options = OfflineOptions::default().with_progress(self.task.progress.clone());
-        let mut batches = self.offline.latest(request, &options).await?;
+        let offline = self.offline.clone();
+        let mut batches = self.alive(offline.latest(request, &options)).await??;
         let mut shaper = Shaper::new(
             &self.layout,
             &self.scan,
@@ -388,9 +399,9 @@ impl Run<'_> {
             report: WriteReport::default(),
         };
         let before = (report.read, report.written, report.stale);
-        while let Some(batch) = batches.next().await {
+        while let Some(batch) = self.alive(batches.next()).await? {
             for write in shaper.take(&batch?)? {
-                writes.send(write).await?;
+                self.alive(writes.send(write)).await??;
             }
             self.count(report, before, &shaper, &writes);
             self.tell(report, index, count);
@@ -399,12 +410,23 @@ impl Run<'_> {
             }
         }
         for write in shaper.finish() {
-            writes.send(write).await?;
+            self.alive(writes.send(write)).await??;
         }
-        writes.finish().await?;
+        self.alive(writes.finish()).await??;
         self.count(report, before, &shaper, &writes);
         self.tell(report, index, count);
         Ok(())
+    }
+
+    /// Waits for a store, which may take minutes, and goes on saying that the run is alive.
+    async fn alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(HEARTBEAT.to_std(), &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.save().await?,
+            }
+        }
     }
 
     fn request(&self, slice: Interval) -> LatestRead {

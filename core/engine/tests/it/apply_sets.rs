@@ -196,3 +196,33 @@ async fn what_this_build_does_not_know_survives_and_what_is_newer_is_not_changed
         true
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_sets_gets_a_name_that_both_want() {
+    let world = World::new();
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                store
+                    .apply(&set(&format!("team{number}"), USERS), &options())
+                    .await
+            })
+        })
+        .collect();
+    let mut winners = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(applied) => winners += usize::from(applied.changed),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Definition, "{error}"),
+        }
+    }
+    assert_eq!(winners, 1);
+    assert_eq!(world.store.history(None, 10).await.unwrap().len(), 1);
+    // Names are unique without regard to case, across sets as well.
+    let shouting = "entities: [{ name: USER, join_keys: [{ name: user_id, type: int64 }] }]";
+    assert_says(
+        world.store.apply(&set("other", shouting), &options()).await,
+        &["USER", "user"],
+    );
+}

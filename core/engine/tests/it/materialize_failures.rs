@@ -176,3 +176,45 @@ async fn a_store_that_fails_at_once_leaves_a_record() {
     let world = world.replaced_online(Arc::default());
     assert_eq!(world.materialize().await.written, 1);
 }
+
+#[tokio::test]
+async fn a_broken_view_does_not_starve_the_others() {
+    let world = World::new();
+    let two = USERS.replace(
+        "feature_views:\n",
+        "feature_views:\n  - { name: broken, entities: [user], source: orders, lateness: 1d, features: [{ name: absent, type: int64 }] }\n",
+    );
+    world.apply(&two).await;
+    world.orders(&[row(1, 1, 1)]);
+    assert_says(world.store.materialize().run().await, &["view=broken", "absent"]);
+    assert_eq!(world.n(1).await, Some(1));
+    // A store that cannot be reached ends it at once.
+    let world = world.replaced_online(Arc::default());
+    world.online.fail_in(0);
+    assert!(world.store.materialize().run().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_long_for_a_store_is_not_dead() {
+    let world = World::new();
+    world.apply(USERS).await;
+    world.orders(&[row(1, 1, 1)]);
+    world.online.slow(std::time::Duration::from_secs(600));
+    let task = tokio::spawn(world.store.materialize().run());
+    for _ in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_secs(25)).await;
+        world.clock.advance(Span::seconds(25));
+        let state = world
+            .store
+            .status()
+            .await
+            .unwrap()
+            .remove(0)
+            .last_run
+            .unwrap()
+            .state;
+        assert_eq!(state, "running");
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(task.await.unwrap().unwrap().views[0].written, 1);
+}

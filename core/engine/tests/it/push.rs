@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use larder_base::{ErrorKind, Micros, Span, Value};
 use larder_core::arrow::array::RecordBatch;
-use larder_engine::{PushTarget, Selection};
+use larder_engine::PushTarget;
 
 use crate::support::*;
 

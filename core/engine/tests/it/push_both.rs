@@ -160,3 +160,46 @@ async fn an_appended_column_that_the_table_lacks_is_added() {
         (vec![Some(1), Some(2)], vec![None, Some(22)])
     );
 }
+
+#[tokio::test]
+async fn a_backfill_reaches_rows_that_were_pushed_to_both() {
+    for created in ["", ", created_time: created"] {
+        let world = World::new();
+        let yaml = USERS.replace(", created_time: created", created);
+        world.apply(&yaml).await;
+        let rows = batch(vec![
+            ("user_id", ints([1])),
+            ("at", times([at(-1)])),
+            ("n", ints([1])),
+            ("x", floats([1.0])),
+            ("y", ints([11])),
+        ]);
+        let push = world
+            .store
+            .push("orders")
+            .to(PushTarget::Online)
+            .rows([rows.clone()]);
+        push.run().await.unwrap();
+        world.offline.insert("orders", {
+            let mut columns: Vec<_> = ["user_id", "at", "n", "x", "y"]
+                .into_iter()
+                .map(|name| (name, rows.column_by_name(name).unwrap().clone()))
+                .collect();
+            columns.push(("created", times([START])));
+            batch(columns)
+        });
+        world.materialize().await;
+        let more = yaml.replace(
+            "{ name: x, type: float64 }",
+            "{ name: x, type: float64 }, { name: y, type: int64 }",
+        );
+        world.apply(&more).await;
+        world.materialize().await;
+        let read = world.read(&["stats:n", "stats:y"], &[1]).await.remove(0);
+        assert_eq!(
+            read,
+            [1, 11].map(|n| larder_engine::Reading::Present(Value::Int64(n))),
+            "created: {created:?}"
+        );
+    }
+}

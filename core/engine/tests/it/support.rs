@@ -258,6 +258,8 @@ pub(crate) struct Flaky {
     /// Writes until one fails; negative for never.
     fail_in: AtomicI64,
     armed: AtomicBool,
+    /// How long a write takes, in seconds.
+    slow: AtomicUsize,
     /// Writes that succeeded.
     pub(crate) writes: AtomicUsize,
 }
@@ -267,6 +269,11 @@ impl Flaky {
     pub(crate) fn fail_in(&self, writes: i64) {
         self.fail_in.store(writes, Ordering::SeqCst);
         self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Every write takes so long from now on.
+    pub(crate) fn slow(&self, time: Duration) {
+        self.slow.store(time.as_secs() as usize, Ordering::SeqCst);
     }
 
     pub(crate) fn heal(&self) {
@@ -290,6 +297,9 @@ impl OnlineStore for Flaky {
     async fn write(&self, batch: &OnlineWrite, options: &WriteOptions) -> Result<WriteReport> {
         if self.armed.load(Ordering::SeqCst) && self.fail_in.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Err(Error::unavailable("the test pulled the plug"));
+        }
+        if let seconds @ 1.. = self.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
         }
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.inner.write(batch, options).await
