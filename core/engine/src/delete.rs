@@ -10,6 +10,9 @@ use larder_base::{
 use crate::guard::Deed;
 use crate::store::FeatureStore;
 
+/// Entities of one delete, unless the store takes fewer.
+const DELETE_ROWS: usize = 8_192;
+
 /// An entity by join-key names and values.
 pub type EntityValues = Vec<(String, Value)>;
 
@@ -42,18 +45,28 @@ impl FeatureStore {
                 "a deletion at {at} would lie in the future"
             )));
         }
-        let keys = Arc::new(keys_of(layout, entities)?);
-        let batch = OnlineDelete {
-            layout: layout.clone(),
-            keys,
-            at,
-            now,
-        };
+        let keys = keys_of(layout, entities)?;
         let name = view.online.store().unwrap_or_else(StoreName::default_store);
-        self.online_store(&name)
-            .await?
-            .delete(&batch, &WriteOptions::default())
-            .await
+        let online = self.online_store(&name).await?;
+        let most = online.capabilities().max_write_rows;
+        let most = most
+            .map_or(DELETE_ROWS, |most| DELETE_ROWS.min(most as usize))
+            .max(1);
+        let mut report = WriteReport::default();
+        for start in (0..keys.len()).step_by(most) {
+            let mut part = EntityKeys::new();
+            (start..keys.len().min(start + most))
+                .for_each(|row| part.push(keys.get(row).unwrap_or_default()));
+            let batch = OnlineDelete {
+                layout: layout.clone(),
+                keys: Arc::new(part),
+                at,
+                now,
+            };
+            let deleted = online.delete(&batch, &WriteOptions::default()).await;
+            report.add(deleted.map_err(|error| error.with("deleted_before", report.written))?);
+        }
+        Ok(report)
     }
 }
 

@@ -67,14 +67,22 @@ impl FeatureStore {
                 .or_default()
                 .push(retired.layout.generation());
         }
+        // A store that is down, or no longer configured, must not keep the others from being freed.
+        let mut failed: Option<Error> = None;
         for (store, generations) in by_store {
-            let freed = self
-                .online_store(&store.parse::<StoreName>()?)
-                .await?
-                .reclaim(self.project(), &generations)
-                .await?;
-            report.rows += freed.rows;
-            report.reclaimed.extend(generations);
+            let freed = async {
+                let online = self.online_store(&store.parse::<StoreName>()?).await?;
+                online.reclaim(self.project(), &generations).await
+            };
+            match freed.await {
+                Ok(freed) => {
+                    report.rows += freed.rows;
+                    report.reclaimed.extend(generations);
+                }
+                Err(error) => {
+                    failed.get_or_insert(error.with("store", store));
+                }
+            }
         }
         if !report.reclaimed.is_empty() {
             let done = report.reclaimed.clone();
@@ -82,6 +90,9 @@ impl FeatureStore {
                 changes.reclaimed.clone_from(&done)
             })
             .await?;
+        }
+        if let Some(error) = failed {
+            return Err(error.operation("gc"));
         }
         report.waiting = self.snapshot().await?.retired().len();
         Ok(report)

@@ -367,7 +367,7 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
             || whole.features.iter().any(|feature| feature.column == *name);
         let column = rows.column_by_name(name).filter(|_| !known);
         if let Some(of) = column.and_then(|column| infer_type(column.data_type())) {
-            whole = whole.feature(FeatureName::new(&format!("__tie_{number}"))?, of, name);
+            whole = whole.feature(FeatureName::new(format!("__tie_{number}"))?, of, name);
         }
     }
     let batch = SourceColumns::new(&whole)?.batch(rows, "the rows to push")?;

@@ -151,7 +151,8 @@ impl SavedPlan {
             ))
             .help("plan again"));
         }
-        if self.changes == plan.changes {
+        // Nothing left to do is what the plan wanted, too: the reply to it may have been lost.
+        if self.changes == plan.changes || plan.is_empty() {
             return Ok(());
         }
         Err(Error::conflict(format!(

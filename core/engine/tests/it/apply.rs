@@ -220,6 +220,14 @@ async fn a_saved_plan_is_applied_exactly_or_not_at_all() {
         .unwrap();
     assert!(applied.changed);
 
+    // Once more, as after a lost reply: there is nothing left to do.
+    let again = world
+        .store
+        .apply_plan(&definitions_, &saved, &options())
+        .await
+        .unwrap();
+    assert!(!again.changed);
+
     let longer = definitions(&USERS.replace("7d", "8d"));
     let saved = world.store.plan(&longer, &options()).await.unwrap().save("shop");
     world.apply(&USERS.replace("7d", "9d")).await;

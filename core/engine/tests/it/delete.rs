@@ -118,3 +118,24 @@ async fn mistakes_name_the_row_and_delete_nothing() {
         &["not served online"],
     );
 }
+
+#[tokio::test]
+async fn large_batches_are_split_to_what_the_store_takes() {
+    let world = World::new().replaced_online(std::sync::Arc::new(Flaky::taking(3)));
+    world.apply(USERS).await;
+    world.orders(&(0..10).map(|id| (id, at(-1), None, Some(id))).collect::<Vec<_>>());
+    assert_eq!(world.materialize().await.written, 10);
+    let rows = orders(
+        &(0..10)
+            .map(|id| (id, at(0), Some(at(0)), Some(-id)))
+            .collect::<Vec<_>>(),
+    );
+    let pushed = world.store.push("orders").rows([rows]).run().await.unwrap();
+    assert_eq!(pushed.views[0].written, 10);
+    assert_eq!(world.n(9).await, Some(-9));
+    let all: Vec<_> = (0..10).map(user).collect();
+    let deleted = world.store.delete("stats", &all, None).await.unwrap();
+    assert_eq!(deleted.written, 10);
+    assert_eq!(world.n(9).await, None);
+    assert_eq!(world.store.delete("stats", &[], None).await.unwrap().written, 0);
+}

@@ -212,3 +212,33 @@ async fn mark(world: &World) {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_store_that_is_gone_does_not_keep_others_from_being_freed() {
+    let name: larder_base::StoreName = "aaa".parse().unwrap();
+    let world = World::with(|builder| builder.online_named(name, std::sync::Arc::new(Flaky::default())));
+    let two = USERS.replace(
+        "feature_views:\n",
+        "feature_views:\n  - { name: far, entities: [user], source: orders, online: aaa, features: [{ name: n, type: int64 }] }\n",
+    );
+    world.apply(&two).await;
+    world.apply("entities: []").await;
+    assert_eq!(retired(&world).await, 2);
+    pass(&world, 2 * HOUR);
+    let without = world.replaced_online(world.online.clone());
+    assert_says(without.store.gc(&GcOptions::default()).await, &["aaa"]);
+    let left = world.store.snapshot().await.unwrap();
+    assert_eq!(left.retired().len(), 1);
+    assert_eq!(left.retired()[0].store, "aaa");
+    assert_eq!(
+        world
+            .store
+            .gc(&GcOptions::default())
+            .await
+            .unwrap()
+            .reclaimed
+            .len(),
+        1
+    );
+    assert_eq!(retired(&world).await, 0);
+}

@@ -258,6 +258,8 @@ pub(crate) struct Flaky {
     /// Writes until one fails; negative for never.
     fail_in: AtomicI64,
     armed: AtomicBool,
+    /// Most rows it takes in one write or delete.
+    most_rows: Option<u32>,
     /// How long a write takes, in seconds.
     slow: AtomicUsize,
     /// Writes that succeeded.
@@ -265,6 +267,14 @@ pub(crate) struct Flaky {
 }
 
 impl Flaky {
+    /// One that takes so many rows in one write or delete.
+    pub(crate) fn taking(most_rows: u32) -> Self {
+        Self {
+            most_rows: Some(most_rows),
+            ..Self::default()
+        }
+    }
+
     /// The n-th write from now on fails, from 0, and every one after it until [`Flaky::heal`].
     pub(crate) fn fail_in(&self, writes: i64) {
         self.fail_in.store(writes, Ordering::SeqCst);
@@ -276,6 +286,13 @@ impl Flaky {
         self.slow.store(time.as_secs() as usize, Ordering::SeqCst);
     }
 
+    fn refuse_too_many(&self, rows: usize) -> Result<()> {
+        match self.most_rows {
+            Some(most) if rows > most as usize => Err(Error::internal(format!("{rows} rows at once"))),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn heal(&self) {
         self.armed.store(false, Ordering::SeqCst);
     }
@@ -284,7 +301,9 @@ impl Flaky {
 #[async_trait]
 impl OnlineStore for Flaky {
     fn capabilities(&self) -> OnlineCapabilities {
-        self.inner.capabilities()
+        let mut capabilities = self.inner.capabilities();
+        capabilities.max_write_rows = self.most_rows;
+        capabilities
     }
     fn read<'a>(
         &'a self,
@@ -301,10 +320,12 @@ impl OnlineStore for Flaky {
         if let seconds @ 1.. = self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
         }
+        self.refuse_too_many(batch.keys.len())?;
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.inner.write(batch, options).await
     }
     async fn delete(&self, batch: &OnlineDelete, options: &WriteOptions) -> Result<WriteReport> {
+        self.refuse_too_many(batch.keys.len())?;
         self.inner.delete(batch, options).await
     }
     async fn prepare(&self, changes: &LayoutChanges) -> Result<StoreIdentity> {
