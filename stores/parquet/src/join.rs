@@ -293,16 +293,17 @@ impl SharedRule {
         context: &Context,
         answers: &mut [Option<Answer>],
     ) -> Result<()> {
-        let distinct = winners.distinct();
+        let rows = shared.plan.groups.last().map_or(0, |group| group.base + group.rows);
+        let (positions, places) = fetch::distinct(&winners, rows);
         let (event, created) = (winners.event_array(), winners.created_array());
         drop(winners);
-        let columns = fetch::columns(&shared.plan, &self.scan, &distinct.positions, context)?;
+        let columns = fetch::columns(&shared.plan, &self.scan, &positions, context)?;
         let columns = Arc::new(columns);
         for member in &self.members {
             answers[member.view] = Some(Answer {
                 columns: columns.clone(),
                 features: member.features.clone(),
-                places: distinct.index.clone(),
+                places: places.clone(),
                 event: event.clone(),
                 created: created.clone(),
             });

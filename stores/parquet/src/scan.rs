@@ -7,6 +7,7 @@ use larder_core::arrow::row::RowConverter;
 use larder_core::convert::SourceColumns;
 use larder_core::pit::{self, SpineIndex, ViewRule, Winners};
 use larder_core::{Progress, Result, ViewScan};
+use parking_lot::Mutex;
 
 use crate::fault;
 use crate::object::Chunks;
@@ -80,9 +81,18 @@ pub(crate) fn winners(
             }
         }
     }
-    let winners = merged.unwrap_or_default();
-    let winners = winners.into_iter().map(pit::ViewJoin::resolve).collect();
-    Ok((winners, seen.into_inner()))
+    let merged = merged.unwrap_or_default();
+    let threads = context.threads.min(merged.len()).max(1);
+    let count = merged.len();
+    let joins: Vec<Mutex<Option<pit::ViewJoin>>> = merged.into_iter().map(|join| Mutex::new(Some(join))).collect();
+    let resolved = work::each(vec![Vec::new(); threads], count, &context.cancel, |resolved, at| {
+        let join = joins[at].lock().take();
+        resolved.extend(join.map(|join| (at, join.resolve())));
+        Ok(())
+    })?;
+    let mut winners: Vec<(usize, Winners)> = resolved.into_iter().flatten().collect();
+    winners.sort_by_key(|(at, _)| *at);
+    Ok((winners.into_iter().map(|(_, winners)| winners).collect(), seen.into_inner()))
 }
 
 /// The state of one thread.

@@ -2,6 +2,7 @@
 
 mod append;
 mod common;
+mod conformance;
 mod equal;
 mod files;
 mod types;
