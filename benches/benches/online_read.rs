@@ -57,7 +57,8 @@ fn definitions() -> DefinitionSet {
         .expect("a string grows");
     }
     yaml += "feature_services:\n  - { name: all, features: [v0, v1, v2] }\n";
-    DefinitionSet::from_yaml("bench.yaml", &yaml, SetName::new("bench").expect("a name")).expect("definitions")
+    DefinitionSet::from_yaml("bench.yaml", &yaml, SetName::new("bench").expect("a name"))
+        .expect("definitions")
 }
 
 fn id(entity: u64) -> i64 {
@@ -76,7 +77,10 @@ impl World {
         let registry = Arc::new(MemoryRegistry::new());
         let memory: Arc<dyn OnlineStore> = Arc::new(MemoryOnline::new());
         let limit = Duration::from_millis(100);
-        let layers = Arc::new(Metrics::new(Arc::new(Timeout::new(memory.clone(), limit)), "default"));
+        let layers = Arc::new(Metrics::new(
+            Arc::new(Timeout::new(memory.clone(), limit)),
+            "default",
+        ));
         let build = |online: Arc<dyn OnlineStore>| {
             let builder = FeatureStore::builder(project()).registry(registry.clone());
             builder.online(online).build().expect("a store")
@@ -120,7 +124,13 @@ async fn fill(store: &dyn OnlineStore, snapshot: &Snapshot, entities: u64) -> Ve
         batch.clone().for_each(|entity| push(&mut keys, id(entity)));
         let keys = Arc::new(keys);
         for (view, table) in tables.iter_mut().enumerate() {
-            let layout = Arc::new(snapshot.layout(&format!("v{view}")).expect("a layout").as_ref().clone());
+            let layout = Arc::new(
+                snapshot
+                    .layout(&format!("v{view}"))
+                    .expect("a layout")
+                    .as_ref()
+                    .clone(),
+            );
             let mut rows = PackedRows::new();
             for entity in batch.clone() {
                 let mut writer = rows.begin(&layout, Micros(now.0 - entity as i64), Some(now));
@@ -132,7 +142,10 @@ async fn fill(store: &dyn OnlineStore, snapshot: &Snapshot, entities: u64) -> Ve
             let pairs = keys.iter().flatten().zip(rows.iter());
             table.extend(pairs.map(|(key, row)| (key.into(), row.into())));
             let write = OnlineWrite::new(layout, keys.clone(), Arc::new(rows));
-            store.write(&write, &WriteOptions::default()).await.expect("written");
+            store
+                .write(&write, &WriteOptions::default())
+                .await
+                .expect("written");
         }
     }
     tables
@@ -172,11 +185,17 @@ impl<'w> Reader<'w> {
             reads,
             tensor,
         };
-        let tensor = world.plain.tensor_f32(TensorSpec::service_order()).expect("numbers");
+        let tensor = world
+            .plain
+            .tensor_f32(TensorSpec::service_order())
+            .expect("numbers");
         [
             ("bare", bare),
             ("read", session(&world.plain, None)),
-            ("tensor", session(&world.plain, Some((tensor, Vec::new(), Vec::new())))),
+            (
+                "tensor",
+                session(&world.plain, Some((tensor, Vec::new(), Vec::new()))),
+            ),
             ("layers", session(&world.layered, None)),
         ]
     }

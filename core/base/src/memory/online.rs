@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use crate::block::FeatureBlock;
 use crate::error::{Error, Result};
+use crate::keys::EntityKeys;
 use crate::layout::{Generation, ViewLayout};
 use crate::names::ProjectName;
 use crate::online::{
     Health, LayoutChanges, OnlineCapabilities, OnlineDelete, OnlineRead, OnlineScan, OnlineStore,
-    OnlineWrite, ReadFuture, ReadOptions, ReadShape, ReclaimReport, ScannedRow, StoreIdentity, WriteOptions,
-    WriteReport, WriteRule,
+    OnlineWrite, ReadFuture, ReadOptions, ReadShape, ReclaimReport, ScannedRow, StoreIdentity, ViewRead,
+    WriteOptions, WriteReport, WriteRule,
 };
 use crate::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 use crate::row::{PackedRows, RowRef};
@@ -25,8 +26,8 @@ use crate::row::{PackedRows, RowRef};
 type Table = HashTable<Stored>;
 type Tables = HashMap<Generation, Table, RandomState>;
 
-/// How many keys are looked up before the first of their rows is copied: the processor fetches
-/// what they need at the same time.
+/// How many rows are looked up before the first of them is copied: the processor fetches what they
+/// need at the same time.
 const AT_ONCE: usize = 32;
 
 /// The online store in memory: one hash table per view generation.
@@ -82,26 +83,43 @@ impl MemoryOnline {
             if group.views.iter().any(|view| view.shape != ReadShape::Latest) {
                 return Err(Error::unsupported("the memory store reads the newest row only"));
             }
-            let count = group.keys.len();
-            let mut hashes = [0; AT_ONCE];
-            for first in (0..count).step_by(AT_ONCE) {
-                let rows = first..count.min(first + AT_ONCE);
-                for (row, hash) in rows.clone().zip(&mut hashes) {
-                    *hash = group.keys.get(row).map_or(0, |key| self.hasher.hash_one(key));
+            for views in group.views.chunks(AT_ONCE) {
+                self.read_group(&state, &group.keys, views, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads at most [`AT_ONCE`] views, as many rows of all of them at once as there is room for.
+    fn read_group(
+        &self,
+        state: &State,
+        keys: &EntityKeys,
+        views: &[ViewRead],
+        out: &mut FeatureBlock,
+    ) -> Result<()> {
+        let mut tables = [None; AT_ONCE];
+        for (view, table) in views.iter().zip(&mut tables) {
+            *table = state.table(&view.layout);
+        }
+        let at_once = AT_ONCE / views.len().max(1);
+        let mut found: [Option<&Stored>; AT_ONCE] = [None; AT_ONCE];
+        for first in (0..keys.len()).step_by(at_once) {
+            let rows = first..keys.len().min(first + at_once);
+            for (row, found) in rows.clone().zip(found.chunks_mut(views.len())) {
+                let Some(key) = keys.get(row) else {
+                    found.fill(None);
+                    continue;
+                };
+                let hash = self.hasher.hash_one(key);
+                for (table, found) in tables.iter().zip(found) {
+                    *found = table.and_then(|table| table.find(hash, |stored| stored.key() == key));
                 }
-                for view in &group.views {
-                    let Some(table) = state.table(&view.layout) else {
-                        continue;
-                    };
-                    let mut found = [None; AT_ONCE];
-                    for ((row, hash), found) in rows.clone().zip(hashes).zip(&mut found) {
-                        let known = |key| table.find(hash, |stored: &Stored| stored.key() == key);
-                        *found = group.keys.get(row).and_then(known);
-                    }
-                    for (row, found) in rows.clone().zip(found) {
-                        if let Some(stored) = found {
-                            out.put_row(view.slot, row, stored.row())?;
-                        }
+            }
+            for (row, found) in rows.zip(found.chunks(views.len())) {
+                for (view, stored) in views.iter().zip(found) {
+                    if let Some(stored) = stored {
+                        out.put_row(view.slot, row, stored.row())?;
                     }
                 }
             }
@@ -112,7 +130,7 @@ impl MemoryOnline {
     fn put(
         &self,
         layout: &ViewLayout,
-        keys: &crate::keys::EntityKeys,
+        keys: &EntityKeys,
         rows: &PackedRows,
         rule: WriteRule,
     ) -> Result<WriteReport> {

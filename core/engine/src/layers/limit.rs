@@ -211,7 +211,10 @@ mod tests {
         }
         assert_eq!(stub.most_at_once(), 2);
         assert_eq!(before.elapsed(), Duration::from_millis(30));
-        store.write(&Stub::batch(), &WriteOptions::default()).await.unwrap();
+        store
+            .write(&Stub::batch(), &WriteOptions::default())
+            .await
+            .unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +263,9 @@ mod tests {
         let options = ReadOptions::new();
         for _ in 0..3 {
             let both = futures::future::join(stub.read(&store, &options), stub.read(&store, &options));
-            tokio::time::timeout(Duration::from_millis(1), both).await.unwrap_err();
+            tokio::time::timeout(Duration::from_millis(1), both)
+                .await
+                .unwrap_err();
         }
         assert_eq!(store.gate.permits.available_permits(), 1);
         assert_eq!(store.gate.waiting.load(Ordering::Relaxed), 0);

@@ -241,7 +241,9 @@ pub(super) mod tests {
         /// What is not zero.
         pub(in super::super) fn lines(&self) -> Vec<String> {
             let cells = self.0.lock();
-            let counts = cells.iter().map(|(name, cell)| (name, cell.load(Ordering::SeqCst)));
+            let counts = cells
+                .iter()
+                .map(|(name, cell)| (name, cell.load(Ordering::SeqCst)));
             counts
                 .filter(|(_, count)| *count > 0)
                 .map(|(name, count)| format!("{name} {count}"))
@@ -280,7 +282,10 @@ pub(super) mod tests {
             let options = ReadOptions::new();
             stub.read(&store, &options).await.unwrap_err();
             stub.read(&store, &options).await.unwrap();
-            store.write(&Stub::batch(), &WriteOptions::default()).await.unwrap();
+            store
+                .write(&Stub::batch(), &WriteOptions::default())
+                .await
+                .unwrap();
             assert_eq!(
                 recorded.lines(),
                 [
@@ -302,11 +307,8 @@ pub(super) mod tests {
         let recorded = Recorded::default();
         let stub = Stub::new(false).taking(Duration::from_secs(9));
         let store = ::metrics::with_local_recorder(&recorded, || Metrics::new(stub.clone(), "main"));
-        let read = tokio::time::timeout(
-            Duration::from_millis(1),
-            stub.read(&store, &ReadOptions::new()),
-        )
-        .await;
+        let read =
+            tokio::time::timeout(Duration::from_millis(1), stub.read(&store, &ReadOptions::new())).await;
         read.unwrap_err();
         assert_eq!(
             recorded.lines(),
@@ -322,7 +324,11 @@ pub(super) mod tests {
         for (index, kind) in KINDS.iter().enumerate() {
             assert_eq!(KINDS.iter().position(|other| other == kind), Some(index));
         }
-        assert_eq!(KINDS.len(), ErrorKind::Internal as usize + 1, "a new kind needs a counter");
+        assert_eq!(
+            KINDS.len(),
+            ErrorKind::Internal as usize + 1,
+            "a new kind needs a counter"
+        );
     }
 
     #[test]

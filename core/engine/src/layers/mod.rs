@@ -24,7 +24,7 @@ mod limit;
 mod metrics;
 mod retry;
 #[cfg(test)]
-mod stub;
+pub(crate) mod stub;
 mod timeout;
 
 pub use limit::ConcurrencyLimit;

@@ -1,4 +1,4 @@
-//! A store for tests of layers: fails as often as it is told, takes as long as it is told.
+//! A store for tests: reads and writes fail as often as they are told, take as long as they are told.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use larder_base::{
 };
 use parking_lot::Mutex;
 
-pub(super) struct Stub {
+pub(crate) struct Stub {
     in_process: bool,
     failure: Option<ErrorKind>,
     failures: AtomicU32,
@@ -26,7 +26,7 @@ pub(super) struct Stub {
 }
 
 impl Stub {
-    pub(super) fn new(in_process: bool) -> Arc<Self> {
+    pub(crate) fn new(in_process: bool) -> Arc<Self> {
         Arc::new(Self {
             in_process,
             failure: None,
@@ -40,39 +40,39 @@ impl Stub {
     }
 
     /// The next calls fail so many times.
-    pub(super) fn failing(self: Arc<Self>, kind: ErrorKind, times: u32) -> Arc<Self> {
+    pub(crate) fn failing(self: Arc<Self>, kind: ErrorKind, times: u32) -> Arc<Self> {
         let mut stub = Arc::into_inner(self).unwrap();
         (stub.failure, stub.failures) = (Some(kind), AtomicU32::new(times));
         Arc::new(stub)
     }
 
     /// Calls take so long.
-    pub(super) fn taking(self: Arc<Self>, takes: Duration) -> Arc<Self> {
+    pub(crate) fn taking(self: Arc<Self>, takes: Duration) -> Arc<Self> {
         let mut stub = Arc::into_inner(self).unwrap();
         stub.takes = takes;
         Arc::new(stub)
     }
 
-    pub(super) fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    pub(super) fn most_at_once(&self) -> u32 {
+    pub(crate) fn most_at_once(&self) -> u32 {
         self.most_at_once.load(Ordering::SeqCst)
     }
 
     /// The timeouts that calls came with.
-    pub(super) fn timeouts(&self) -> Vec<Duration> {
+    pub(crate) fn timeouts(&self) -> Vec<Duration> {
         self.timeouts.lock().clone()
     }
 
     /// An empty read through a layer.
-    pub(super) async fn read(&self, store: &dyn OnlineStore, options: &ReadOptions) -> Result<()> {
+    pub(crate) async fn read(&self, store: &dyn OnlineStore, options: &ReadOptions) -> Result<()> {
         let (request, mut block) = (OnlineRead::default(), FeatureBlock::new());
         store.read(&request, options, &mut block).await
     }
 
-    pub(super) fn is_ready(&self, store: &dyn OnlineStore) -> bool {
+    pub(crate) fn is_ready(&self, store: &dyn OnlineStore) -> bool {
         let (request, mut block) = (OnlineRead::default(), FeatureBlock::new());
         let options = ReadOptions::new();
         let answer = store.read(&request, &options, &mut block);
@@ -80,7 +80,7 @@ impl Stub {
     }
 
     /// A write of one row.
-    pub(super) fn batch() -> OnlineWrite {
+    pub(crate) fn batch() -> OnlineWrite {
         let layout = Arc::new(ViewLayout::new(
             ProjectName::new("p").unwrap(),
             ViewName::new("v").unwrap(),
@@ -161,22 +161,18 @@ impl OnlineStore for Stub {
     }
 
     async fn prepare(&self, _: &LayoutChanges) -> Result<StoreIdentity> {
-        self.work(None).await?;
         Ok(StoreIdentity(1))
     }
 
     async fn identity(&self, _: &ProjectName) -> Result<Option<StoreIdentity>> {
-        self.work(None).await?;
         Ok(Some(StoreIdentity(1)))
     }
 
     async fn reclaim(&self, _: &ProjectName, _: &[Generation]) -> Result<ReclaimReport> {
-        self.work(None).await?;
         Ok(ReclaimReport::default())
     }
 
     async fn check(&self) -> Result<Health> {
-        self.work(None).await?;
         Ok(Health::new("stub"))
     }
 

@@ -148,7 +148,10 @@ mod tests {
         assert_eq!(before.elapsed(), Duration::from_millis(20));
         assert_eq!(stub.timeouts(), [Duration::from_millis(20)], "the store is told");
 
-        let late = store.write(&Stub::batch(), &WriteOptions::default()).await.unwrap_err();
+        let late = store
+            .write(&Stub::batch(), &WriteOptions::default())
+            .await
+            .unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Timeout);
     }
 
@@ -160,7 +163,10 @@ mod tests {
         stub.read(&store, &options).await.unwrap();
         assert_eq!(stub.timeouts(), [Duration::from_secs(1)]);
         // Without a limit for writes they take as long as they take.
-        store.write(&Stub::batch(), &WriteOptions::default()).await.unwrap();
+        store
+            .write(&Stub::batch(), &WriteOptions::default())
+            .await
+            .unwrap();
     }
 
     #[test]

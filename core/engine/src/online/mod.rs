@@ -12,6 +12,8 @@ mod plan;
 mod session;
 mod signature;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use follow::Followers;
 pub use handle::{Date, FeatureHandle, FeatureType, KeyHandle, KeyType, RequestHandle};

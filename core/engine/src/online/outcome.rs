@@ -109,6 +109,12 @@ impl<'s> Outcome<'s> {
         self.session.bound.version
     }
 
+    /// Keys that the first store was asked for.
+    #[cfg(test)]
+    pub(super) fn session_keys(&self) -> usize {
+        self.session.stores[0].block.rows(0)
+    }
+
     /// One value, typed.
     ///
     /// # Panics
@@ -133,7 +139,10 @@ impl<'s> Outcome<'s> {
     pub fn event_time(&self, row: usize, output: usize) -> Option<Micros> {
         let output = &self.session.bound.outputs[output];
         let block = &self.session.stores[output.store].block;
-        block.event_time(output.slot, self.session.block_row(output.store, output.group, row))
+        block.event_time(
+            output.slot,
+            self.session.block_row(output.store, output.group, row),
+        )
     }
 
     #[inline]
@@ -197,7 +206,8 @@ impl<'s> Outcome<'s> {
         mask.resize(rows * width, false);
         for (column, (index, default)) in tensor.outputs.iter().zip(&tensor.defaults).enumerate() {
             let output = &self.session.bound.outputs[*index];
-            if default.is_none() && !self.keep_expired && self.session.is_distinct(output.store, output.group) {
+            if default.is_none() && !self.keep_expired && self.session.is_distinct(output.store, output.group)
+            {
                 let block = &self.session.stores[output.store].block;
                 block.each_f32(output.slot, output.feature, |row, number| {
                     matrix[row * width + column] = number;

@@ -109,7 +109,11 @@ async fn plan(layers: impl Fn(Arc<dyn OnlineStore>) -> Arc<dyn OnlineStore>) -> 
         let mut rows = PackedRows::new();
         for id in 0..ENTITIES {
             // Every tenth row is expired.
-            let age = if id % 10 == 9 { 30 * 86_400_000_000 } else { 1_000_000 };
+            let age = if id % 10 == 9 {
+                30 * 86_400_000_000
+            } else {
+                1_000_000
+            };
             let mut row = rows.begin(layout, Micros(now.0 - age), Some(now));
             for slot in layout.active_slots() {
                 row.put(slot, Cell::Float64(id as f64 + f64::from(slot)));
