@@ -79,6 +79,15 @@ enum Mode {
     AsOf,
 }
 
+impl Mode {
+    fn knowledge(self) -> Knowledge {
+        match self {
+            Self::TieBreak => Knowledge::TieBreak,
+            Self::AsOf => Knowledge::AsOf,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let Some(file) = &args.entities else {
@@ -92,22 +101,30 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     }
     let store = cx.store()?;
     let selection = args.select.selection();
-    let rows = read(file, &columns(&store, &selection, &args).await?)?;
+    let needs = needs(&store, &selection, &args).await?;
+    let rows = read(file, &needs.columns)?;
     let progress = Progress::default();
     let bar = cx.bars.rows("historical");
     let following = bar.follow(progress.clone());
     let training = request(&store, selection, &args, rows, progress).run().await?;
     let report = match &args.out {
-        Some(path) => into_file(training, path).await,
-        None => onto_screen(training, cx.format).await,
+        Some(path) => into_file(training, path, &needs.modes).await,
+        None => onto_screen(training, cx.format, &needs.modes).await,
     };
     drop(following);
     bar.clear();
     report
 }
 
-/// The types of the key columns, for files that carry none.
-async fn columns(store: &FeatureStore, selection: &Selection, args: &Args) -> Result<Columns> {
+/// What the definitions say about a request.
+struct Needs {
+    /// The types of the key columns, for files that carry none.
+    columns: Columns,
+    /// What created time decides, per view of the report.
+    modes: Vec<Knowledge>,
+}
+
+async fn needs(store: &FeatureStore, selection: &Selection, args: &Args) -> Result<Needs> {
     let snapshot = store.snapshot().await?;
     let resolved = selection.resolve(snapshot.catalog(), args.full_names)?;
     let mut columns = Columns {
@@ -123,7 +140,11 @@ async fn columns(store: &FeatureStore, selection: &Selection, args: &Args) -> Re
             columns.declare(column, key.value_type);
         }
     }
-    Ok(columns)
+    let views = resolved.views.iter();
+    let modes = views
+        .map(|view| args.knowledge.map_or(view.source.knowledge, Mode::knowledge))
+        .collect();
+    Ok(Needs { columns, modes })
 }
 
 fn request(
@@ -147,13 +168,12 @@ fn request(
         request = request.key(key, column);
     }
     match args.knowledge {
-        Some(Mode::AsOf) => request.knowledge(Knowledge::AsOf),
-        Some(Mode::TieBreak) => request.knowledge(Knowledge::TieBreak),
+        Some(mode) => request.knowledge(mode.knowledge()),
         None => request,
     }
 }
 
-async fn into_file(mut training: TrainingSet, path: &Path) -> Result<Report> {
+async fn into_file(mut training: TrainingSet, path: &Path, modes: &[Knowledge]) -> Result<Report> {
     let schema = training.schema();
     let mut file = RowsFile::create(path, &schema)?;
     while let Some(batch) = training.next().await {
@@ -166,6 +186,7 @@ async fn into_file(mut training: TrainingSet, path: &Path) -> Result<Report> {
         "rows": report.rows,
         "columns": schema.fields().len(),
         "bytes": bytes,
+        "knowledge": modes,
         "report": report,
     });
     let text = format!(
@@ -175,10 +196,10 @@ async fn into_file(mut training: TrainingSet, path: &Path) -> Result<Report> {
         schema.fields().len(),
         size(bytes)
     );
-    Ok(told(Report::new(document).text(text), &report))
+    Ok(told(Report::new(document).text(text), &report, modes))
 }
 
-async fn onto_screen(mut training: TrainingSet, format: Format) -> Result<Report> {
+async fn onto_screen(mut training: TrainingSet, format: Format, modes: &[Knowledge]) -> Result<Report> {
     let schema = training.schema();
     let mut batches = Vec::new();
     while let Some(batch) = training.next().await {
@@ -203,13 +224,13 @@ async fn onto_screen(mut training: TrainingSet, format: Format) -> Result<Report
                 let more = count((all.num_rows() - first.num_rows()) as u64);
                 shown = shown.text(format!("… and {more} rows more; --out FILE writes them all"));
             }
-            Ok(told(shown, &report))
+            Ok(told(shown, &report, modes))
         }
     }
 }
 
 /// What the run found, view by view.
-fn told(told: Report, report: &HistoricalReport) -> Report {
+fn told(told: Report, report: &HistoricalReport, modes: &[Knowledge]) -> Report {
     let mut table = Table::new([
         "view",
         ">matched",
@@ -241,11 +262,23 @@ fn told(told: Report, report: &HistoricalReport) -> Report {
             count(default.filled_null)
         ));
     }
-    let later: u64 = report.views.iter().map(|view| view.known_later).sum();
+    let (mut later, mut left_out) = (0, 0);
+    for (view, mode) in report.views.iter().zip(modes) {
+        match mode {
+            Knowledge::AsOf => left_out += view.known_later,
+            _ => later += view.known_later,
+        }
+    }
     if later > 0 {
         told = told.text(format!(
             "{} answers rest on rows that were written after their row's time; --knowledge as-of leaves those out",
             count(later)
+        ));
+    }
+    if left_out > 0 {
+        told = told.text(format!(
+            "{} answers would be others if rows counted that had not been written yet (knowledge: as_of)",
+            count(left_out)
         ));
     }
     let read = &report.read;

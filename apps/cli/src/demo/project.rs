@@ -131,7 +131,17 @@ impl DemoProject {
 
     /// The command that reads it.
     pub(super) fn get_command(&self) -> String {
-        let (user, product) = self.pair();
+        self.get_command_of(USER)
+    }
+
+    /// A user that nothing is pushed for.
+    pub(super) fn other_user(&self) -> i64 {
+        USER + 1
+    }
+
+    /// The command that reads a user and the product.
+    pub(super) fn get_command_of(&self, user: i64) -> String {
+        let (_, product) = self.pair();
         format!(
             "larder get --service {} --entity user_id={user},product_id={product}",
             super::SERVICE

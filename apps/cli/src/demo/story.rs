@@ -137,7 +137,7 @@ impl<'a> Story<'a> {
         let tries = [
             (
                 "features/user_stats.yaml: change `ttl: 14d` to `ttl: 1h`",
-                format!("larder plan && larder apply && {}", project.get_command()),
+                format!("larder plan && larder apply && {}", project.get_command_of(project.other_user())),
                 "values older than an hour become OUTSIDE_MAX_AGE, in training as well",
             ),
             (

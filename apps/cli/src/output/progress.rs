@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use larder::Progress;
 
 /// Whether bars are shown: only on a terminal, and not when silence was asked for.
@@ -31,14 +31,20 @@ impl Bars {
             },
         );
         let style = ProgressStyle::with_template(
-            "{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {msg}",
+            "{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {rate}  {msg}",
         )
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", rate);
         bar.set_style(style);
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(120));
         Bar(bar)
     }
+}
+
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // Where the bar cannot be written nobody sees it.
+    let _ = write!(out, "{} rows/s", super::count(state.per_sec() as u64));
 }
 
 /// One bar; it goes when it is dropped.

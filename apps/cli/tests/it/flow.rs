@@ -41,6 +41,7 @@ fn a_project_from_init_to_rollback() {
         assert_eq!(made["rows"], 500, "{out}");
         assert_eq!(made["columns"], 15, "{out}");
         assert_eq!(made["report"]["views"][0]["view"], "user_stats");
+        assert_eq!(made["knowledge"], serde_json::json!(["tie_break", "tie_break"]));
     }
     let lines = fs::read_to_string(dir.join("training.csv")).unwrap();
     assert_eq!(lines.lines().count(), 501);
