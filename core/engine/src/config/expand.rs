@@ -9,7 +9,9 @@ use crate::yaml::{Content, Entry, Node};
 
 /// Where the values of variables come from.
 #[derive(Clone)]
-pub struct Variables(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Variables(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Variables {
     /// The environment of this process.

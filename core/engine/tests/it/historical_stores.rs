@@ -225,9 +225,9 @@ async fn roles_sources_and_stores_zip_whatever_the_sizes_of_batches() {
             assert_eq!(numbers(&out, "row"), (0..90).map(Some).collect::<Vec<_>>());
             let columns =
                 ["origin__delay", "planes", "dest__delay", "flights"].map(|name| numbers(&out, name));
-            for row in 0..90 {
-                let got = [0, 1, 2, 3].map(|column: usize| columns[column][row]);
-                assert_eq!(got, expected(row as i64), "row {row}, sizes {sizes:?}");
+            for row in 0..90_i64 {
+                let got = columns.each_ref().map(|column| column[row as usize]);
+                assert_eq!(got, expected(row), "row {row}, sizes {sizes:?}");
             }
             let views: Vec<_> = report.views.iter().map(|view| view.view.as_str()).collect();
             assert_eq!(

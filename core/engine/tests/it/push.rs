@@ -56,10 +56,9 @@ pub(crate) async fn history(world: &World) -> Vec<(Value, Value, Value, Value)> 
     while let Some(batch) = batches.next().await {
         let batch = batch.unwrap();
         let columns = ["user_id", "__event_time", "__created_time", "n"].map(|name| column(&batch, name));
-        for row in 0..batch.num_rows() {
-            let cell = |index: usize| columns[index][row].clone();
-            rows.push((cell(0), cell(1), cell(2), cell(3)));
-        }
+        let [user, event, created, n] = columns;
+        let row = |(((user, event), created), n)| (user, event, created, n);
+        rows.extend(user.into_iter().zip(event).zip(created).zip(n).map(row));
     }
     rows
 }

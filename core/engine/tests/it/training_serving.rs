@@ -10,7 +10,7 @@ use larder_engine::{Reading, Selection};
 
 use crate::support::*;
 
-const SEEDS: u64 = 160;
+const SEEDS: u64 = 400;
 
 /// How entities are named in the source and in requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
