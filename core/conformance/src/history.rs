@@ -69,7 +69,11 @@ impl HistoryShape {
         Self {
             created,
             backfilled: created && rng.percent(30),
-            knowledge: if created && rng.percent(50) { Knowledge::AsOf } else { Knowledge::TieBreak },
+            knowledge: if created && rng.percent(50) {
+                Knowledge::AsOf
+            } else {
+                Knowledge::TieBreak
+            },
             available_after: *rng.pick(&[Span::ZERO, Span(1), Span::minutes(20), Span::hours(1)]),
             ttl: *rng.pick(&[None, None, Some(Span::hours(1)), Some(Span::hours(3))]),
             ..Self::default()
@@ -237,12 +241,19 @@ impl History {
     /// `Internal` never happens: each value is made for its column.
     pub fn batch(&self, step: usize) -> Result<RecordBatch> {
         let rows = &self.steps[step].rows;
-        let column = |get: &dyn Fn(&HistoryRow) -> Value, of| {
-            array_of(&rows.iter().map(get).collect::<Vec<_>>(), of)
-        };
+        let column =
+            |get: &dyn Fn(&HistoryRow) -> Value, of| array_of(&rows.iter().map(get).collect::<Vec<_>>(), of);
         let mut columns: Vec<(&str, ArrayRef, bool)> = vec![
-            ("user", column(&|row| Value::Int64(row.entity), ValueType::INT64)?, true),
-            ("at", column(&|row| Value::Timestamp(row.event), ValueType::TIMESTAMP)?, true),
+            (
+                "user",
+                column(&|row| Value::Int64(row.entity), ValueType::INT64)?,
+                true,
+            ),
+            (
+                "at",
+                column(&|row| Value::Timestamp(row.event), ValueType::TIMESTAMP)?,
+                true,
+            ),
         ];
         if self.shape.created {
             let created = |row: &HistoryRow| row.created.map_or(Value::Null, Value::Timestamp);
@@ -263,7 +274,8 @@ impl History {
             let trusted = row
                 .created
                 .filter(|created| self.trusted_from.is_none_or(|from| *created >= from));
-            let unseen = self.shape.knowledge == Knowledge::AsOf && trusted.is_some_and(|created| created > at);
+            let unseen =
+                self.shape.knowledge == Knowledge::AsOf && trusted.is_some_and(|created| created > at);
             if row.entity != entity || available > i128::from(at.0) || unseen {
                 continue;
             }

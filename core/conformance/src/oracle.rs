@@ -133,7 +133,9 @@ fn terms(table: &Facts, view: &View) -> Terms {
         available_after: i128::from(source.available_after.0),
         ttl: view.ttl.map(i128::from),
         as_of: view.mode(table) == Knowledge::AsOf,
-        trusted_from: created.and_then(|created| created.trusted_from).map(|t| i128::from(t.0)),
+        trusted_from: created
+            .and_then(|created| created.trusted_from)
+            .map(|t| i128::from(t.0)),
     }
 }
 
@@ -144,7 +146,11 @@ fn facts(table: &Facts, view: &View) -> Result<Vec<Fact>> {
         keys.push(table.column(source.column_of(name))?);
     }
     let event = table.column(&source.event_time)?;
-    let created = source.created_time.as_ref().map(|c| table.column(&c.column)).transpose()?;
+    let created = source
+        .created_time
+        .as_ref()
+        .map(|c| table.column(&c.column))
+        .transpose()?;
     let mut tie = Vec::new();
     for name in &source.tie_break {
         tie.push(table.column(name)?);

@@ -152,7 +152,8 @@ impl Column {
 
     fn array(&self, values: &[Value]) -> Result<ArrayRef> {
         let plain = array_of(values, self.of)?;
-        let change = |error| Error::internal(format!("column `{}` cannot be stored so", self.name)).source(error);
+        let change =
+            |error| Error::internal(format!("column `{}` cannot be stored so", self.name)).source(error);
         match &self.stored {
             Stored::Canonical => Ok(plain),
             Stored::As(to) => cast(&plain, to).map_err(change),
@@ -222,7 +223,10 @@ impl Facts {
             .collect();
         let mut arrays = Vec::new();
         for (number, column) in self.columns.iter().enumerate() {
-            let values: Vec<Value> = self.rows[rows.clone()].iter().map(|row| row[number].clone()).collect();
+            let values: Vec<Value> = self.rows[rows.clone()]
+                .iter()
+                .map(|row| row[number].clone())
+                .collect();
             arrays.push(column.array(&values)?);
         }
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
@@ -232,7 +236,12 @@ impl Facts {
 
 impl View {
     /// A view without ttl in its source's knowledge mode.
-    pub fn new(name: impl Into<String>, table: usize, keys: Vec<(String, usize)>, features: Vec<String>) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        table: usize,
+        keys: Vec<(String, usize)>,
+        features: Vec<String>,
+    ) -> Self {
         let mut keys = keys;
         keys.sort();
         Self {

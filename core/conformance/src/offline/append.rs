@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use larder_core::arrow::array::RecordBatch;
 use larder_core::convert::array_of;
-use larder_core::{BatchStream, Error, ErrorKind, Micros, OfflineOptions, Result, Value, ValueType, ViewScan};
+use larder_core::{
+    BatchStream, Error, ErrorKind, Micros, OfflineOptions, Result, Value, ValueType, ViewScan,
+};
 
 use super::support::{Cx, compare, join, only_scan, scenario};
 use crate::case::{Case, Verdict, cases};
@@ -103,25 +105,43 @@ async fn round_trip(cx: &Cx<'_>) -> Verdict {
     need(loaded.store.capabilities().append, "append")?;
     check(&loaded, &scenario).await?;
     let two = vec![Ok(batch(&scan, &NEW[..1])?), Ok(batch(&scan, &NEW[1..])?)];
-    let count = loaded.store.append(&scan, batches(two), &OfflineOptions::default()).await?;
+    let count = loaded
+        .store
+        .append(&scan, batches(two), &OfflineOptions::default())
+        .await?;
     same(count, 3, "rows that append reports")?;
     let more = appended(&scenario, &NEW);
     check(&loaded, &more).await?;
     let third = [(2, 240, Some(1), Some(5), "d")];
     let one = vec![Ok(batch(&scan, &third)?)];
-    loaded.store.append(&scan, batches(one), &OfflineOptions::default()).await?;
+    loaded
+        .store
+        .append(&scan, batches(one), &OfflineOptions::default())
+        .await?;
     check(&loaded, &appended(&more, &third)).await
 }
 
 async fn all_or_nothing(cx: &Cx<'_>) -> Verdict {
     let (scenario, loaded, scan) = loaded(cx).await?;
     need(loaded.store.capabilities().append, "append")?;
-    let broken = vec![Ok(batch(&scan, &NEW)?), Err(Error::unavailable("the sender went away")), Ok(batch(&scan, &NEW)?)];
-    let answer = loaded.store.append(&scan, batches(broken), &OfflineOptions::default()).await;
+    let broken = vec![
+        Ok(batch(&scan, &NEW)?),
+        Err(Error::unavailable("the sender went away")),
+        Ok(batch(&scan, &NEW)?),
+    ];
+    let answer = loaded
+        .store
+        .append(&scan, batches(broken), &OfflineOptions::default())
+        .await;
     refused(answer, &[ErrorKind::Unavailable], "an append whose stream fails")?;
-    check(&loaded, &scenario).await.map_err(|stop| stop.during("after an append that failed"))?;
+    check(&loaded, &scenario)
+        .await
+        .map_err(|stop| stop.during("after an append that failed"))?;
     let whole = vec![Ok(batch(&scan, &NEW)?)];
-    loaded.store.append(&scan, batches(whole), &OfflineOptions::default()).await?;
+    loaded
+        .store
+        .append(&scan, batches(whole), &OfflineOptions::default())
+        .await?;
     check(&loaded, &appended(&scenario, &NEW)).await
 }
 
@@ -129,7 +149,10 @@ async fn empty(cx: &Cx<'_>) -> Verdict {
     let (scenario, loaded, scan) = loaded(cx).await?;
     need(loaded.store.capabilities().append, "append")?;
     for nothing in [vec![], vec![Ok(RecordBatch::new_empty(scan.schema()))]] {
-        let count = loaded.store.append(&scan, batches(nothing), &OfflineOptions::default()).await?;
+        let count = loaded
+            .store
+            .append(&scan, batches(nothing), &OfflineOptions::default())
+            .await?;
         same(count, 0, "rows that append reports")?;
         check(&loaded, &scenario).await?;
     }
@@ -140,18 +163,32 @@ async fn renamed(cx: &Cx<'_>) -> Verdict {
     let (_, loaded, scan) = loaded(cx).await?;
     need(loaded.store.capabilities().append, "append")?;
     let one = vec![Ok(batch(&scan, &NEW[..1])?)];
-    loaded.store.append(&scan, batches(one), &OfflineOptions::default()).await?;
+    loaded
+        .store
+        .append(&scan, batches(one), &OfflineOptions::default())
+        .await?;
     let schema = loaded.store.schema(&Arc::clone(&loaded.sources[0])).await?;
-    let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     names.sort_unstable();
-    same(names, vec!["N Value", "at", "created", "s", "user"], "the source's columns after an append")
+    same(
+        names,
+        vec!["N Value", "at", "created", "s", "user"],
+        "the source's columns after an append",
+    )
 }
 
 async fn undeclared(cx: &Cx<'_>) -> Verdict {
     let (scenario, loaded, scan) = loaded(cx).await?;
     need_not(loaded.store.capabilities().append, "append")?;
     let rows = vec![Ok(batch(&scan, &NEW)?)];
-    let answer = loaded.store.append(&scan, batches(rows), &OfflineOptions::default()).await;
+    let answer = loaded
+        .store
+        .append(&scan, batches(rows), &OfflineOptions::default())
+        .await;
     refused(answer, &[ErrorKind::Unsupported], "append without the capability")?;
     check(&loaded, &scenario).await
 }

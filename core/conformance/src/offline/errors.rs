@@ -44,7 +44,11 @@ async fn refuses(loaded: &Loaded, scenario: &Scenario, scan: &ViewScan, column: 
     request.views[0].scan = scan.clone();
     let joined = async {
         let stream = loaded.store.historical(request, &options).await?;
-        stream.batches.try_collect::<Vec<_>>().await.map(|batches| batches.len())
+        stream
+            .batches
+            .try_collect::<Vec<_>>()
+            .await
+            .map(|batches| batches.len())
     };
     names(joined.await, column, "a join")?;
     let latest = LatestRead {
@@ -53,7 +57,14 @@ async fn refuses(loaded: &Loaded, scenario: &Scenario, scan: &ViewScan, column: 
         after: Micros::MIN,
         until: Micros::MAX,
     };
-    let latest = async { loaded.store.latest(latest, &options).await?.try_collect::<Vec<_>>().await };
+    let latest = async {
+        loaded
+            .store
+            .latest(latest, &options)
+            .await?
+            .try_collect::<Vec<_>>()
+            .await
+    };
     names(latest.await.map(|batches| batches.len()), column, "latest")?;
     if loaded.store.capabilities().range {
         let range = RangeRead {
@@ -61,7 +72,14 @@ async fn refuses(loaded: &Loaded, scenario: &Scenario, scan: &ViewScan, column: 
             from: Micros::MIN,
             until: Micros::MAX,
         };
-        let range = async { loaded.store.range(range, &options).await?.try_collect::<Vec<_>>().await };
+        let range = async {
+            loaded
+                .store
+                .range(range, &options)
+                .await?
+                .try_collect::<Vec<_>>()
+                .await
+        };
         names(range.await.map(|batches| batches.len()), column, "range")?;
     }
     Ok(())
@@ -70,7 +88,11 @@ async fn refuses(loaded: &Loaded, scenario: &Scenario, scan: &ViewScan, column: 
 fn names(answer: Result<usize>, column: &str, what: &str) -> Verdict {
     let what = format!("{what} with column `{column}`");
     let error: Error = refused(answer, &[ErrorKind::Input], &what)?;
-    ensure!(error.chain().contains(column), "{what}: the error does not name it: {}", error.chain());
+    ensure!(
+        error.chain().contains(column),
+        "{what}: the error does not name it: {}",
+        error.chain()
+    );
     Ok(())
 }
 
@@ -106,8 +128,15 @@ async fn missing_column(cx: &Cx<'_>) -> Verdict {
     let mut request = scenario.request(&loaded.sources)?;
     request.views[0].scan = tie;
     let joined = async {
-        let stream = loaded.store.historical(request, &OfflineOptions::default()).await?;
-        stream.batches.try_collect::<Vec<_>>().await.map(|batches| batches.len())
+        let stream = loaded
+            .store
+            .historical(request, &OfflineOptions::default())
+            .await?;
+        stream
+            .batches
+            .try_collect::<Vec<_>>()
+            .await
+            .map(|batches| batches.len())
     };
     names(joined.await, "gone_tie", "a join")
 }
@@ -154,8 +183,15 @@ async fn quiet(cx: &Cx<'_>) -> Verdict {
     let mut request = scenario.request(&loaded.sources)?;
     request.views[0].scan.features[1].value_type = ValueType::INT64;
     let joined = async {
-        let stream = loaded.store.historical(request, &OfflineOptions::default()).await?;
-        stream.batches.try_collect::<Vec<_>>().await.map(|batches| batches.len())
+        let stream = loaded
+            .store
+            .historical(request, &OfflineOptions::default())
+            .await?;
+        stream
+            .batches
+            .try_collect::<Vec<_>>()
+            .await
+            .map(|batches| batches.len())
     };
     let error = refused(joined.await, &[ErrorKind::Input], "text read as a number")?;
     let text = format!("{error:?} {}", error.chain());
@@ -176,7 +212,10 @@ async fn entity_files(cx: &Cx<'_>) -> Verdict {
             views: scenario.request(&loaded.sources)?.views,
         };
         let answer = async {
-            let stream = loaded.store.historical(request, &OfflineOptions::default()).await?;
+            let stream = loaded
+                .store
+                .historical(request, &OfflineOptions::default())
+                .await?;
             stream.batches.try_collect::<Vec<_>>().await
         };
         ensure!(answer.await.is_err(), "{what} gave an answer");
@@ -195,8 +234,15 @@ async fn other_views(cx: &Cx<'_>) -> Verdict {
         };
         request.views[wrong].scan.features[0].column = "gone_feature".to_owned();
         let joined = async {
-            let stream = loaded.store.historical(request, &OfflineOptions::default()).await?;
-            stream.batches.try_collect::<Vec<_>>().await.map(|batches| batches.len())
+            let stream = loaded
+                .store
+                .historical(request, &OfflineOptions::default())
+                .await?;
+            stream
+                .batches
+                .try_collect::<Vec<_>>()
+                .await
+                .map(|batches| batches.len())
         };
         names(joined.await, "gone_feature", "a join of two views")?;
     }

@@ -96,7 +96,11 @@ fn check_oracle(scenario: &Scenario, expected: &Expected) -> Verdict {
     let view = &scenario.views[expected.view];
     let facts = &scenario.tables[view.table];
     let joined = oracle::join(scenario, view)?;
-    same(expected.rows.len(), joined.answers.len(), "rows expected, against entity rows")?;
+    same(
+        expected.rows.len(),
+        joined.answers.len(),
+        "rows expected, against entity rows",
+    )?;
     for (row, (answer, want)) in joined.answers.iter().zip(&expected.rows).enumerate() {
         let (values, event, created) = match answer {
             Answer::Winner(tied) => source_row(facts, view, tied.last().copied().unwrap_or(0))?,

@@ -49,16 +49,27 @@ async fn constant(cx: &Cx<'_>) -> Verdict {
 
 async fn check(cx: &Cx<'_>) -> Verdict {
     let loaded = cx.load(&scenario(TEXT)?).await?;
-    ensure!(!loaded.store.check().await?.backend.is_empty(), "check does not name the backend");
+    ensure!(
+        !loaded.store.check().await?.backend.is_empty(),
+        "check does not name the backend"
+    );
     Ok(())
 }
 
 async fn schema(cx: &Cx<'_>) -> Verdict {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
-    for (source, want) in loaded.sources.iter().zip([vec!["N Value", "at", "unused", "user"], vec!["at", "n", "user"]]) {
+    for (source, want) in loaded
+        .sources
+        .iter()
+        .zip([vec!["N Value", "at", "unused", "user"], vec!["at", "n", "user"]])
+    {
         let schema = loaded.store.schema(source).await?;
-        let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let mut names: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         names.sort_unstable();
         same(names, want, &format!("columns of source `{}`", source.name))?;
     }
@@ -79,6 +90,10 @@ async fn explain_undeclared(cx: &Cx<'_>) -> Verdict {
     let loaded = cx.load(&scenario).await?;
     need_not(loaded.store.capabilities().explain, "explain")?;
     let answer = loaded.store.explain(&scenario.request(&loaded.sources)?).await;
-    refused(answer, &[ErrorKind::Unsupported], "explain without the capability")?;
+    refused(
+        answer,
+        &[ErrorKind::Unsupported],
+        "explain without the capability",
+    )?;
     Ok(())
 }

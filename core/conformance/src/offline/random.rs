@@ -100,7 +100,11 @@ pub(crate) fn scenario(seed: u64, size: &Size) -> Verdict<Scenario> {
         ..Spine::default()
     };
     for _ in 0..size.spine {
-        let keys = spine.columns.iter().map(|(_, of)| key(&mut rng, *of, size, 6)).collect();
+        let keys = spine
+            .columns
+            .iter()
+            .map(|(_, of)| key(&mut rng, *of, size, 6))
+            .collect();
         spine.rows.push(keys);
         spine.times.push(time(&mut rng, size, 4));
     }
@@ -135,7 +139,12 @@ fn view(rng: &mut Rng, number: usize, scenario: &Scenario, size: &Size) -> View 
     }
     let features = ["n", "x", "s"].iter().filter(|_| rng.percent(80));
     let features = features.map(|name| (*name).to_owned()).collect();
-    let mut view = View::new(format!("view_{number}"), number % scenario.tables.len(), keys, features);
+    let mut view = View::new(
+        format!("view_{number}"),
+        number % scenario.tables.len(),
+        keys,
+        features,
+    );
     view.ttl = match rng.below(5) {
         0 | 1 => None,
         2 => Some(0),
@@ -189,15 +198,27 @@ fn table(rng: &mut Rng, number: usize, size: &Size) -> Verdict<Facts> {
     for at in 0..size.rows {
         let mut row: Vec<Value> = KEYS.iter().map(|(_, of)| key(rng, *of, size, 5)).collect();
         let event = time(rng, size, 6);
-        row.push(if rng.percent(5) { Value::Null } else { Value::Timestamp(Micros(event)) });
+        row.push(if rng.percent(5) {
+            Value::Null
+        } else {
+            Value::Timestamp(Micros(event))
+        });
         let created = match rng.below(5) {
             0 => Value::Null,
             1 => Value::Timestamp(Micros(event.saturating_add(rng.between(0, size.times)))),
             _ => Value::Timestamp(Micros(time(rng, size, 3))),
         };
         row.push(created);
-        row.push(if rng.percent(20) { Value::Null } else { Value::Int64(rng.between(0, 2)) });
-        row.push(if rng.percent(20) { Value::Null } else { Value::Int64(at as i64) });
+        row.push(if rng.percent(20) {
+            Value::Null
+        } else {
+            Value::Int64(rng.between(0, 2))
+        });
+        row.push(if rng.percent(20) {
+            Value::Null
+        } else {
+            Value::Int64(at as i64)
+        });
         row.push(match rng.below(6) {
             0 => Value::Null,
             1 => Value::Float64(f64::NAN),

@@ -35,7 +35,10 @@ async fn batch_rows(cx: &Cx<'_>) -> Verdict {
     let rows = scenario.spine.times.len();
     for limit in [1, 7, rows - 1, rows, rows + 1, 1_000_000] {
         let options = OfflineOptions::default().with_batch_rows(limit);
-        let stream = loaded.store.historical(scenario.request(&loaded.sources)?, &options).await?;
+        let stream = loaded
+            .store
+            .historical(scenario.request(&loaded.sources)?, &options)
+            .await?;
         let batches: Vec<_> = stream.batches.try_collect().await?;
         let most = batches.iter().map(|batch| batch.rows).max().unwrap_or(0);
         ensure!(most <= limit, "a batch has {most} rows, {limit} were asked for");
@@ -54,7 +57,10 @@ async fn determinism(cx: &Cx<'_>) -> Verdict {
         let options = OfflineOptions::default().with_threads(threads);
         let again = join(&loaded, &scenario, &options).await?;
         let equal = format!("{:?}", first.views) == format!("{:?}", again.views);
-        ensure!(equal, "the answer with {threads} threads is another one than before");
+        ensure!(
+            equal,
+            "the answer with {threads} threads is another one than before"
+        );
         compare(&loaded.store, &scenario, &again)?;
     }
     Ok(())
@@ -77,13 +83,18 @@ async fn no_entity_rows(cx: &Cx<'_>) -> Verdict {
 }
 
 async fn no_views(cx: &Cx<'_>) -> Verdict {
-    let scenario = scenario(&format!("{SMALL}\n[entities]\n| user int64 | T |\n| 1 | 10:00 |\n| 1 | 10:00 |"))?;
+    let scenario = scenario(&format!(
+        "{SMALL}\n[entities]\n| user int64 | T |\n| 1 | 10:00 |\n| 1 | 10:00 |"
+    ))?;
     cx.check(&scenario).await
 }
 
 async fn no_features(cx: &Cx<'_>) -> Verdict {
     let entities = "[entities]\n| user int64 | T |\n| 1 | 10:59 |\n| 3 | 10:59 |\n| 2 | 10:30 |";
-    cx.check(&scenario(&format!("{SMALL}\n{entities}\n[view stats]\nkeys: user"))?).await
+    cx.check(&scenario(&format!(
+        "{SMALL}\n{entities}\n[view stats]\nkeys: user"
+    ))?)
+    .await
 }
 
 async fn dropped(cx: &Cx<'_>) -> Verdict {
@@ -91,12 +102,20 @@ async fn dropped(cx: &Cx<'_>) -> Verdict {
     let loaded = cx.load(&scenario).await?;
     for batches in [0, 1, 3] {
         let options = OfflineOptions::default().with_batch_rows(10);
-        let mut stream = loaded.store.historical(scenario.request(&loaded.sources)?, &options).await?;
+        let mut stream = loaded
+            .store
+            .historical(scenario.request(&loaded.sources)?, &options)
+            .await?;
         for _ in 0..batches {
-            ensure!(stream.batches.try_next().await?.is_some(), "the stream ended early");
+            ensure!(
+                stream.batches.try_next().await?.is_some(),
+                "the stream ended early"
+            );
         }
         drop(stream);
-        let future = loaded.store.historical(scenario.request(&loaded.sources)?, &options);
+        let future = loaded
+            .store
+            .historical(scenario.request(&loaded.sources)?, &options);
         drop(future);
         let answer = join(&loaded, &scenario, &OfflineOptions::default()).await?;
         compare(&loaded.store, &scenario, &answer)

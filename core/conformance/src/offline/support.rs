@@ -28,13 +28,21 @@ impl Cx<'_> {
             tables.push(SourceTable::new(facts.source.clone(), facts.batches()?));
         }
         let loaded = self.fixture.load(tables).await?;
-        same(loaded.sources.len(), scenario.tables.len(), "sources that the fixture returned")?;
+        same(
+            loaded.sources.len(),
+            scenario.tables.len(),
+            "sources that the fixture returned",
+        )?;
         for (got, want) in loaded.sources.iter().zip(&scenario.tables) {
             let mut got = (**got).clone();
             got.kind.clone_from(&want.source.kind);
             got.options.clone_from(&want.source.options);
             got.store.clone_from(&want.source.store);
-            same(&got, &want.source, "the source that the fixture returned, apart from its options")?;
+            same(
+                &got,
+                &want.source,
+                "the source that the fixture returned, apart from its options",
+            )?;
         }
         Ok(loaded)
     }
@@ -65,7 +73,11 @@ pub(crate) struct AnsweredView {
 }
 
 /// Joins a scenario on the store that holds it.
-pub(crate) async fn join(loaded: &Loaded, scenario: &Scenario, options: &OfflineOptions) -> Verdict<Answered> {
+pub(crate) async fn join(
+    loaded: &Loaded,
+    scenario: &Scenario,
+    options: &OfflineOptions,
+) -> Verdict<Answered> {
     let request = scenario.request(&loaded.sources)?;
     let scans: Vec<ViewScan> = request.views.iter().map(|view| view.scan.clone()).collect();
     let joined = loaded.store.historical(request, options).await?;
@@ -83,16 +95,28 @@ pub(crate) async fn join(loaded: &Loaded, scenario: &Scenario, options: &Offline
         for batch in &batches {
             same(batch.views.len(), scans.len(), "views in a batch")?;
             let part = &batch.views[number];
-            same(part.features.len(), scan.features.len(), "features of a view in a batch")?;
+            same(
+                part.features.len(),
+                scan.features.len(),
+                "features of a view in a batch",
+            )?;
             for (feature, of) in part.features.iter().zip(&scan.features) {
-                same(feature.data_type(), &arrow_type(of.value_type), "the Arrow type of a feature")?;
+                same(
+                    feature.data_type(),
+                    &arrow_type(of.value_type),
+                    "the Arrow type of a feature",
+                )?;
                 same(feature.len(), batch.rows, "rows of a feature column")?;
             }
             view.event.extend(times(&part.event, batch.rows, "event")?);
             view.created.extend(times(&part.created, batch.rows, "created")?);
             for row in 0..batch.rows {
                 let features = part.features.iter().zip(&scan.features);
-                view.rows.push(features.map(|(column, of)| value_at(column, row, of.value_type)).collect());
+                view.rows.push(
+                    features
+                        .map(|(column, of)| value_at(column, row, of.value_type))
+                        .collect(),
+                );
             }
         }
         views.push(view);
@@ -111,7 +135,11 @@ fn times(column: &TimestampMicrosecondArray, rows: usize, what: &str) -> Verdict
 /// Fails unless a store answered what the oracle does, row for row, with the same counts.
 pub(crate) fn compare(store: &Arc<dyn OfflineStore>, scenario: &Scenario, answered: &Answered) -> Verdict {
     let ordered = store.capabilities().ordered_source;
-    same(answered.report.views.len(), scenario.views.len(), "views in the report")?;
+    same(
+        answered.report.views.len(),
+        scenario.views.len(),
+        "views in the report",
+    )?;
     for (number, view) in scenario.views.iter().enumerate() {
         let facts = &scenario.tables[view.table];
         let expected = oracle::join(scenario, view)?;
@@ -129,7 +157,9 @@ pub(crate) fn compare(store: &Arc<dyn OfflineStore>, scenario: &Scenario, answer
             }
             let got = (&got.rows[row], got.event[row], got.created[row]);
             let fits = allowed.iter().any(|(values, event, created)| {
-                *event == got.1 && *created == got.2 && values.iter().zip(got.0).all(|(a, b)| same_value(a, b))
+                *event == got.1
+                    && *created == got.2
+                    && values.iter().zip(got.0).all(|(a, b)| same_value(a, b))
             });
             ensure!(
                 fits,
@@ -147,7 +177,11 @@ pub(crate) fn compare(store: &Arc<dyn OfflineStore>, scenario: &Scenario, answer
             );
         }
         let report = &answered.report.views[number];
-        same(report.view.as_str(), view.name.as_str(), "the view's name in the report")?;
+        same(
+            report.view.as_str(),
+            view.name.as_str(),
+            "the view's name in the report",
+        )?;
         let [matched, expired, unmatched, null_keys] = expected.counts();
         let what = |counter: &str| format!("the report's `{counter}` of view `{}`", view.name);
         same(report.matched, matched, &what("matched"))?;
@@ -214,7 +248,11 @@ pub(crate) fn scanned(scan: &ViewScan, batches: &[RecordBatch]) -> Verdict<Vec<S
         same(schema.fields().len(), want.fields().len(), "columns of a batch")?;
         for (got, want) in schema.fields().iter().zip(want.fields()) {
             same(got.name(), want.name(), "the name of a column")?;
-            same(got.data_type(), want.data_type(), &format!("the Arrow type of column `{}`", want.name()))?;
+            same(
+                got.data_type(),
+                want.data_type(),
+                &format!("the Arrow type of column `{}`", want.name()),
+            )?;
         }
         for row in 0..batch.num_rows() {
             let values = batch.columns().iter().zip(&types);

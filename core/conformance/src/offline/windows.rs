@@ -58,7 +58,11 @@ async fn check_window(
     for row in &got {
         match left.get_mut(&row.text) {
             Some(count) if *count > 0 => *count -= 1,
-            _ => ensure!(false, "{what}: row {} came, and is not in the window so often", row.text),
+            _ => ensure!(
+                false,
+                "{what}: row {} came, and is not in the window so often",
+                row.text
+            ),
         }
     }
     for tied in &want.newest {
@@ -73,7 +77,9 @@ async fn check_window(
             )));
         };
         // Whoever reduces the rows goes by their tie-break bytes.
-        let rivals = got.iter().filter(|row| row.version == newest.version && row.tie > newest.tie);
+        let rivals = got
+            .iter()
+            .filter(|row| row.version == newest.version && row.tie > newest.tie);
         for rival in rivals {
             ensure!(
                 texts.contains(&rival.text),
@@ -92,7 +98,11 @@ async fn check_text(cx: &Cx<'_>, text: &str, windows: &[(i64, Option<i64>, i64, 
     for (floor, after, until, keys) in windows {
         let rows = check_window(&loaded, &scenario, *floor, *after, *until).await?;
         // Each key of these cases has one row, so what comes is counted exactly.
-        same(rows.len(), *keys, &format!("rows from {after:?} to {until}, events from {floor}"))?;
+        same(
+            rows.len(),
+            *keys,
+            &format!("rows from {after:?} to {until}, events from {floor}"),
+        )?;
     }
     Ok(())
 }
@@ -163,8 +173,27 @@ async fn created_later(cx: &Cx<'_>) -> Verdict {
         )
     };
     let least = i64::MIN;
-    check_text(cx, &text("tie_break"), &[(least, None, 100, 3), (least, None, 499, 3), (least, Some(100), 200, 1)]).await?;
-    check_text(cx, &text("as_of"), &[(least, None, 100, 2), (least, None, 499, 2), (least, None, 500, 3), (least, Some(100), 500, 1)]).await
+    check_text(
+        cx,
+        &text("tie_break"),
+        &[
+            (least, None, 100, 3),
+            (least, None, 499, 3),
+            (least, Some(100), 200, 1),
+        ],
+    )
+    .await?;
+    check_text(
+        cx,
+        &text("as_of"),
+        &[
+            (least, None, 100, 2),
+            (least, None, 499, 2),
+            (least, None, 500, 3),
+            (least, Some(100), 500, 1),
+        ],
+    )
+    .await
 }
 
 async fn nulls(cx: &Cx<'_>) -> Verdict {
@@ -202,9 +231,14 @@ async fn random(cx: &Cx<'_>) -> Verdict {
                 _ => rng.between(-2, 50),
             };
             let floor = if rng.percent(50) { i64::MIN } else { edge(&mut rng) };
-            let after = rng.percent(60).then(|| edge(&mut rng)).filter(|after| *after > i64::MIN);
+            let after = rng
+                .percent(60)
+                .then(|| edge(&mut rng))
+                .filter(|after| *after > i64::MIN);
             let until = edge(&mut rng);
-            check_window(&loaded, &scenario, floor, after, until).await.map_err(wrong)?;
+            check_window(&loaded, &scenario, floor, after, until)
+                .await
+                .map_err(wrong)?;
         }
     }
     Ok(())
@@ -227,7 +261,10 @@ async fn increments(cx: &Cx<'_>) -> Verdict {
             for at in &tied {
                 found |= rows.contains(&scanned_row(facts, view, *at)?);
             }
-            ensure!(found, "seed {seed}: five windows in a row lost the newest row of a key");
+            ensure!(
+                found,
+                "seed {seed}: five windows in a row lost the newest row of a key"
+            );
         }
     }
     Ok(())
@@ -242,7 +279,10 @@ async fn read_range(loaded: &Loaded, scenario: &Scenario, from: i64, until: i64)
     };
     let stream = loaded.store.range(request, &OfflineOptions::default()).await?;
     let batches: Vec<RecordBatch> = stream.try_collect().await?;
-    let mut rows: Vec<String> = scanned(&scan, &batches)?.into_iter().map(|row| row.text).collect();
+    let mut rows: Vec<String> = scanned(&scan, &batches)?
+        .into_iter()
+        .map(|row| row.text)
+        .collect();
     rows.sort();
     Ok(rows)
 }
@@ -294,7 +334,11 @@ async fn range_bounds(cx: &Cx<'_>) -> Verdict {
         (301, i64::MAX, 1),
     ] {
         check_range(&loaded, &scenario, from, until).await?;
-        same(read_range(&loaded, &scenario, from, until).await?.len(), rows, &format!("rows from {from} to {until}"))?;
+        same(
+            read_range(&loaded, &scenario, from, until).await?.len(),
+            rows,
+            &format!("rows from {from} to {until}"),
+        )?;
     }
     Ok(())
 }
@@ -325,6 +369,10 @@ async fn range_undeclared(cx: &Cx<'_>) -> Verdict {
         until: Micros::MAX,
     };
     let answer = loaded.store.range(request, &OfflineOptions::default()).await;
-    refused(answer.map(|_| "a stream"), &[ErrorKind::Unsupported], "range without the capability")?;
+    refused(
+        answer.map(|_| "a stream"),
+        &[ErrorKind::Unsupported],
+        "range without the capability",
+    )?;
     Ok(())
 }

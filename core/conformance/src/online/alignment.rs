@@ -31,7 +31,8 @@ async fn request_order(cx: &Cx<'_>) -> Verdict {
     let mut keys: Vec<i64> = (0..200).collect();
     Rng::new(1).shuffle(&mut keys);
     let want: Vec<_> = keys.iter().map(|n| Some(n * 10)).collect();
-    ints.expect(&store, &keys, &want, "200 keys in random order").await
+    ints.expect(&store, &keys, &want, "200 keys in random order")
+        .await
 }
 
 async fn missing_between(cx: &Cx<'_>) -> Verdict {
@@ -41,8 +42,10 @@ async fn missing_between(cx: &Cx<'_>) -> Verdict {
     ints.write(&store, &rows).await?;
     let keys: Vec<i64> = (0..100).rev().collect();
     let want: Vec<_> = keys.iter().map(|n| (n % 3 == 0).then_some(*n)).collect();
-    ints.expect(&store, &keys, &want, "every third key is there").await?;
-    ints.expect(&store, &[-1, -2], &[None, None], "no key is there").await
+    ints.expect(&store, &keys, &want, "every third key is there")
+        .await?;
+    ints.expect(&store, &[-1, -2], &[None, None], "no key is there")
+        .await
 }
 
 /// Views `v0..`, generation `base..`, where key `k` of view `v` holds `100 v + k`, for `k < 10`.
@@ -75,7 +78,10 @@ async fn many_views(cx: &Cx<'_>) -> Verdict {
     let keys = int_keys(&views[0].layout, &asked)?;
     let group = KeyGroup {
         keys,
-        views: (0_u16..).zip(&views).map(|(slot, v)| ViewRead::all(slot, v.layout.clone())).collect(),
+        views: (0_u16..)
+            .zip(&views)
+            .map(|(slot, v)| ViewRead::all(slot, v.layout.clone()))
+            .collect(),
     };
     let block = read(&store, &OnlineRead { groups: vec![group] }).await?;
     same(block.view_count(), 6, "views in the answer")?;
@@ -132,8 +138,17 @@ async fn slots(cx: &Cx<'_>) -> Verdict {
     };
     let block = read(&store, &request).await?;
     same(block.view_count(), 4, "views in the answer")?;
-    for (slot, view, keys) in [(3, 0, &first[..]), (1, 1, &first), (2, 2, &second), (0, 3, &second)] {
-        same(block.layout(slot).view(), views[view as usize].layout.view(), "the view in a slot")?;
+    for (slot, view, keys) in [
+        (3, 0, &first[..]),
+        (1, 1, &first),
+        (2, 2, &second),
+        (0, 3, &second),
+    ] {
+        same(
+            block.layout(slot).view(),
+            views[view as usize].layout.view(),
+            "the view in a slot",
+        )?;
         expect_view(&block, slot, view, keys)?;
     }
     Ok(())
@@ -195,7 +210,11 @@ async fn some_features(cx: &Cx<'_>) -> Verdict {
     let row = [Value::Int64(1), Value::str("two"), Value::Int64(3)];
     packed.push_values(&layout, larder_core::Micros(1), None, &row)?;
     write(&store, &layout, keys.clone(), packed).await?;
-    for (features, checked) in [(vec![2_u16], vec![2_u16]), (vec![1, 0], vec![0, 1]), (vec![], vec![])] {
+    for (features, checked) in [
+        (vec![2_u16], vec![2_u16]),
+        (vec![1, 0], vec![0, 1]),
+        (vec![], vec![]),
+    ] {
         let view = ViewRead {
             features: features.into(),
             ..ViewRead::all(0, layout.clone())
@@ -208,10 +227,17 @@ async fn some_features(cx: &Cx<'_>) -> Verdict {
         };
         let block = read(&store, &request).await?;
         let values = super::support::values_at(&block, 0, 0)?;
-        ensure!(values.is_some(), "a row read for features {checked:?} was not found");
+        ensure!(
+            values.is_some(),
+            "a row read for features {checked:?} was not found"
+        );
         for feature in checked {
             let got = values.as_ref().map(|v| v[usize::from(feature)].clone());
-            same(got, Some(row[usize::from(feature)].clone()), "a feature asked for")?;
+            same(
+                got,
+                Some(row[usize::from(feature)].clone()),
+                "a feature asked for",
+            )?;
         }
     }
     Ok(())
@@ -220,7 +246,9 @@ async fn some_features(cx: &Cx<'_>) -> Verdict {
 async fn reused_block(cx: &Cx<'_>) -> Verdict {
     let (store, views) = filled(cx, 3).await?;
     let request = |keys: &[i64], of: &[usize]| -> Verdict<OnlineRead> {
-        let reads = (0_u16..).zip(of).map(|(slot, v)| ViewRead::all(slot, views[*v].layout.clone()));
+        let reads = (0_u16..)
+            .zip(of)
+            .map(|(slot, v)| ViewRead::all(slot, views[*v].layout.clone()));
         Ok(OnlineRead {
             groups: vec![KeyGroup {
                 keys: int_keys(&views[0].layout, keys)?,
@@ -230,13 +258,23 @@ async fn reused_block(cx: &Cx<'_>) -> Verdict {
     };
     let mut block = FeatureBlock::new();
     let options = ReadOptions::default();
-    store.read(&request(&[1, 2, 3, 4], &[0, 1, 2])?, &options, &mut block).await?;
-    store.read(&request(&[77, 2], &[1])?, &options, &mut block).await?;
-    same(block.view_count(), 1, "views after a smaller request in a used block")?;
+    store
+        .read(&request(&[1, 2, 3, 4], &[0, 1, 2])?, &options, &mut block)
+        .await?;
+    store
+        .read(&request(&[77, 2], &[1])?, &options, &mut block)
+        .await?;
+    same(
+        block.view_count(),
+        1,
+        "views after a smaller request in a used block",
+    )?;
     expect_view(&block, 0, 1, &[77, 2])?;
     store.read(&request(&[], &[0])?, &options, &mut block).await?;
     same(block.rows(0), 0, "rows after an empty request in a used block")?;
-    store.read(&request(&[5; 50], &[2, 0])?, &options, &mut block).await?;
+    store
+        .read(&request(&[5; 50], &[2, 0])?, &options, &mut block)
+        .await?;
     expect_view(&block, 0, 2, &[5; 50])?;
     expect_view(&block, 1, 0, &[5; 50])
 }

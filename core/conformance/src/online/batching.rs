@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use larder_core::{EntityKeys, Micros, OnlineDelete, OnlineWrite, PackedRows, Value, WriteOptions, WriteReport};
+use larder_core::{
+    EntityKeys, Micros, OnlineDelete, OnlineWrite, PackedRows, Value, WriteOptions, WriteReport,
+};
 
 use super::support::{Cx, Ints, expect_row, int_keys, layout, read, request, rule, write};
 use crate::case::{Case, Verdict, cases};
@@ -22,19 +24,24 @@ async fn many_rows(cx: &Cx<'_>) -> Verdict {
     let store = cx.ready(&[&ints.layout]).await?;
     let rows: Vec<_> = (0..ROWS).map(|n| (n * 7, 1, None, n)).collect();
     // The engine splits by `max_write_rows`, and so does this.
-    let most = store.capabilities().max_write_rows.map_or(rows.len(), |most| (most as usize).max(1));
+    let most = store
+        .capabilities()
+        .max_write_rows
+        .map_or(rows.len(), |most| (most as usize).max(1));
     for part in rows.chunks(most) {
         ints.put(&store, part, part.len() as u64, 0).await?;
     }
     let keys: Vec<i64> = (0..ROWS).rev().flat_map(|n| [n * 7, n * 7 + 1]).collect();
     let want: Vec<_> = (0..ROWS).rev().flat_map(|n| [Some(n), None]).collect();
-    ints.expect(&store, &keys, &want, "20,002 keys, every second of them absent").await?;
+    ints.expect(&store, &keys, &want, "20,002 keys, every second of them absent")
+        .await?;
     let all: Vec<i64> = (0..ROWS).map(|n| n * 7).collect();
     for part in all.chunks(most) {
         ints.delete(&store, part, 2, 2).await?;
     }
     let want = vec![None; all.len()];
-    ints.expect(&store, &all, &want, "after deleting 10,001 keys").await
+    ints.expect(&store, &all, &want, "after deleting 10,001 keys")
+        .await
 }
 
 async fn heavy_rows(cx: &Cx<'_>) -> Verdict {
@@ -64,7 +71,9 @@ async fn empty(cx: &Cx<'_>) -> Verdict {
     let store = cx.ready(&[&ints.layout]).await?;
     let none = Arc::new(EntityKeys::new());
     let batch = OnlineWrite::new(ints.layout.clone(), none.clone(), Arc::new(PackedRows::new()));
-    let report = store.write(&batch.with_rule(rule(&store)), &WriteOptions::default()).await?;
+    let report = store
+        .write(&batch.with_rule(rule(&store)), &WriteOptions::default())
+        .await?;
     same(report, WriteReport::default(), "the report of an empty write")?;
     if store.capabilities().newest_wins {
         let batch = OnlineDelete {

@@ -67,7 +67,11 @@ async fn write(cx: &Cx<'_>) -> Verdict {
     need(store.capabilities().newest_wins, "newest_wins")?;
     let keys: Vec<i64> = (0..200).collect();
     let request = request(&ints.layout, int_keys(&ints.layout, &keys)?);
-    let rows = |round: i64| keys.iter().map(|key| (*key, round, None, round)).collect::<Vec<_>>();
+    let rows = |round: i64| {
+        keys.iter()
+            .map(|key| (*key, round, None, round))
+            .collect::<Vec<_>>()
+    };
     ints.put(&store, &rows(0), 200, 0).await?;
     for (round, polls) in (1_i64..).zip([1, 2, 3, 4, 6, 10, 1]) {
         let batch = ints.batch(&rows(round), rule(&store))?;
@@ -88,7 +92,8 @@ async fn write(cx: &Cx<'_>) -> Verdict {
         // The dropped write may still be on its way; the same rows again are the same rows.
         ints.put(&store, &rows(round), 200, 0).await?;
         let want: Vec<_> = keys.iter().map(|_| Some(round)).collect();
-        ints.expect(&store, &keys, &want, "after the same batch again").await?;
+        ints.expect(&store, &keys, &want, "after the same batch again")
+            .await?;
     }
     Ok(())
 }
@@ -100,7 +105,8 @@ async fn never_polled(cx: &Cx<'_>) -> Verdict {
     let options = WriteOptions::default();
     drop(store.write(&batch, &options));
     tokio::task::yield_now().await;
-    ints.expect(&store, &[1], &[None], "after a write that was never polled").await
+    ints.expect(&store, &[1], &[None], "after a write that was never polled")
+        .await
 }
 
 async fn delete(cx: &Cx<'_>) -> Verdict {
@@ -113,11 +119,19 @@ async fn delete(cx: &Cx<'_>) -> Verdict {
         ints.put(&store, &rows, 50, 0).await?;
         let _ = abandoned(ints.delete(&store, &keys, round * 10 + 1, 1), polls).await;
         for (key, value) in keys.iter().zip(ints.read(&store, &keys).await?) {
-            ensure!(value.is_none() || value == Some(*key), "key {key} holds {value:?} after a dropped deletion");
+            ensure!(
+                value.is_none() || value == Some(*key),
+                "key {key} holds {value:?} after a dropped deletion"
+            );
         }
         let report = ints.delete(&store, &keys, round * 10 + 1, 1).await?;
-        same(report, WriteReport::new(50, 0), "the report of the same deletion again")?;
-        ints.expect(&store, &keys, &vec![None; 50], "after the same deletion again").await?;
+        same(
+            report,
+            WriteReport::new(50, 0),
+            "the report of the same deletion again",
+        )?;
+        ints.expect(&store, &keys, &vec![None; 50], "after the same deletion again")
+            .await?;
     }
     Ok(())
 }
@@ -131,8 +145,13 @@ async fn prepare(cx: &Cx<'_>) -> Verdict {
         let identity = store.identity(ints.layout.project()).await?;
         ints.put(&store, &[(1, 1, None, 1)], 1, 0).await?;
         super::support::prepare(&store, &[&ints.layout]).await?;
-        same(store.identity(ints.layout.project()).await?, identity, "the identity after a dropped prepare")?;
-        ints.expect(&store, &[1], &[Some(1)], "after a dropped prepare").await?;
+        same(
+            store.identity(ints.layout.project()).await?,
+            identity,
+            "the identity after a dropped prepare",
+        )?;
+        ints.expect(&store, &[1], &[Some(1)], "after a dropped prepare")
+            .await?;
     }
     Ok(())
 }

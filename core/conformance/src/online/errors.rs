@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_core::{ErrorKind, FeatureBlock, Micros, OnlineWrite, PackedRows, ReadOptions, Value, WriteOptions};
+use larder_core::{
+    ErrorKind, FeatureBlock, Micros, OnlineWrite, PackedRows, ReadOptions, Value, WriteOptions,
+};
 
 use super::support::{Cx, Ints, expect_row, int_keys, layout, request, rule, write};
 use crate::case::{Case, Stop, Verdict, cases};
@@ -31,7 +33,13 @@ async fn other_length(cx: &Cx<'_>) -> Verdict {
         let answer = store.write(&batch, &WriteOptions::default()).await;
         let kinds = [ErrorKind::Internal, ErrorKind::Input];
         refused(answer, &kinds, "a write with another number of rows than keys")?;
-        ints.expect(&store, &[1, 2], &[None, None], "after a write with another number of rows than keys").await?;
+        ints.expect(
+            &store,
+            &[1, 2],
+            &[None, None],
+            "after a write with another number of rows than keys",
+        )
+        .await?;
     }
     Ok(())
 }
@@ -45,7 +53,10 @@ async fn deadline(cx: &Cx<'_>) -> Verdict {
     let request = request(&ints.layout, int_keys(&ints.layout, &keys)?);
     for timeout in [Duration::ZERO, Duration::from_micros(1), Duration::from_secs(60)] {
         let mut block = FeatureBlock::new();
-        match store.read(&request, &ReadOptions::new().timeout(timeout), &mut block).await {
+        match store
+            .read(&request, &ReadOptions::new().timeout(timeout), &mut block)
+            .await
+        {
             Ok(()) => {
                 for row in 0..keys.len() {
                     expect_row(&block, 0, row, Some(&[Value::Int64(row as i64)]))?;
@@ -64,7 +75,10 @@ async fn row_too_long(cx: &Cx<'_>) -> Verdict {
     let Some(most) = store.capabilities().max_row_bytes else {
         return Err(Stop::Skipped("`max_row_bytes` is not declared".to_owned()));
     };
-    ensure!(most <= 64 << 20, "a limit of {most} bytes per row is not tested; declare none");
+    ensure!(
+        most <= 64 << 20,
+        "a limit of {most} bytes per row is not tested; declare none"
+    );
     let keys = int_keys(&layout, &[1])?;
     let row = |event, bytes: usize| -> Verdict<PackedRows> {
         let mut packed = PackedRows::new();
@@ -77,9 +91,18 @@ async fn row_too_long(cx: &Cx<'_>) -> Verdict {
     let longer = Arc::new(row(2, most as usize - overhead + 1)?);
     let batch = OnlineWrite::new(layout.clone(), keys.clone(), longer).with_rule(rule(&store));
     let answer = store.write(&batch, &WriteOptions::default()).await;
-    refused(answer, &[ErrorKind::Input, ErrorKind::Unsupported], "a row longer than declared")?;
+    refused(
+        answer,
+        &[ErrorKind::Input, ErrorKind::Unsupported],
+        "a row longer than declared",
+    )?;
     let block = super::support::read(&store, &request(&layout, keys)).await?;
-    expect_row(&block, 0, 0, Some(&[Value::str(&"x".repeat(most as usize - overhead))]))
+    expect_row(
+        &block,
+        0,
+        0,
+        Some(&[Value::str(&"x".repeat(most as usize - overhead))]),
+    )
 }
 
 async fn quiet(cx: &Cx<'_>) -> Verdict {

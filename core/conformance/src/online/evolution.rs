@@ -20,11 +20,19 @@ pub(crate) fn cases<'f>() -> Vec<Case<Cx<'f>>> {
 }
 
 const OLD: [(&str, &str); 2] = [("a", "int64"), ("s", "string")];
-const NEW: [(&str, &str); 4] = [("a", "int64"), ("s", "string"), ("b", "float64"), ("t", "list<string>")];
+const NEW: [(&str, &str); 4] = [
+    ("a", "int64"),
+    ("s", "string"),
+    ("b", "float64"),
+    ("t", "list<string>"),
+];
 
 fn layouts() -> Verdict<(Arc<ViewLayout>, Arc<ViewLayout>)> {
     let key = [("user", "int64")];
-    Ok((layout("conf", "grown", 91, &key, &OLD)?, layout("conf", "grown", 91, &key, &NEW)?))
+    Ok((
+        layout("conf", "grown", 91, &key, &OLD)?,
+        layout("conf", "grown", 91, &key, &NEW)?,
+    ))
 }
 
 fn old_row(n: i64) -> Vec<Value> {
@@ -50,7 +58,13 @@ async fn old_reader(cx: &Cx<'_>) -> Verdict {
     let (old, new) = layouts()?;
     let store = cx.ready(&[&new]).await?;
     let keys = int_keys(&new, &[1, 2])?;
-    write(&store, &new, keys.clone(), packed(&new, 1, &[new_row(1), new_row(2)])?).await?;
+    write(
+        &store,
+        &new,
+        keys.clone(),
+        packed(&new, 1, &[new_row(1), new_row(2)])?,
+    )
+    .await?;
     let block = read(&store, &request(&old, keys)).await?;
     expect_row(&block, 0, 0, Some(&old_row(1)))?;
     expect_row(&block, 0, 1, Some(&old_row(2)))
@@ -64,7 +78,11 @@ async fn new_reader(cx: &Cx<'_>) -> Verdict {
     let block = read(&store, &request(&new, keys)).await?;
     for (slot, known) in [(0, true), (1, true), (2, false), (3, false)] {
         let missing = matches!(block.cell(0, slot, 0), SlotCell::Missing);
-        ensure!(missing != known, "slot {slot} of an old row is {}", if missing { "missing" } else { "there" });
+        ensure!(
+            missing != known,
+            "slot {slot} of an old row is {}",
+            if missing { "missing" } else { "there" }
+        );
     }
     let mut want = old_row(1);
     want.extend([Value::Null, Value::Null]);
@@ -74,8 +92,20 @@ async fn new_reader(cx: &Cx<'_>) -> Verdict {
 async fn mixed(cx: &Cx<'_>) -> Verdict {
     let (old, new) = layouts()?;
     let store = cx.ready(&[&old, &new]).await?;
-    write(&store, &old, int_keys(&old, &[1, 3])?, packed(&old, 1, &[old_row(1), old_row(3)])?).await?;
-    write(&store, &new, int_keys(&new, &[2, 4])?, packed(&new, 1, &[new_row(2), new_row(4)])?).await?;
+    write(
+        &store,
+        &old,
+        int_keys(&old, &[1, 3])?,
+        packed(&old, 1, &[old_row(1), old_row(3)])?,
+    )
+    .await?;
+    write(
+        &store,
+        &new,
+        int_keys(&new, &[2, 4])?,
+        packed(&new, 1, &[new_row(2), new_row(4)])?,
+    )
+    .await?;
     let keys = int_keys(&new, &[4, 3, 2, 1])?;
     let both = larder_core::OnlineRead {
         groups: vec![larder_core::KeyGroup {
@@ -98,7 +128,10 @@ async fn holes(cx: &Cx<'_>) -> Verdict {
     // `s` changes its type: its slot becomes a hole, and the new one comes at the end.
     let mut slots = old.slots().to_vec();
     slots[1].removed = true;
-    slots.push(Slot::new(slots[1].name.clone(), larder_core::ValueType::Scalar(ScalarType::Int32)));
+    slots.push(Slot::new(
+        slots[1].name.clone(),
+        larder_core::ValueType::Scalar(ScalarType::Int32),
+    ));
     let next = Arc::new(ViewLayout::new(
         old.project().clone(),
         old.view().clone(),
@@ -107,12 +140,28 @@ async fn holes(cx: &Cx<'_>) -> Verdict {
         slots,
     ));
     let store = cx.ready(&[&old]).await?;
-    write(&store, &old, int_keys(&old, &[1])?, packed(&old, 1, &[old_row(1)])?).await?;
+    write(
+        &store,
+        &old,
+        int_keys(&old, &[1])?,
+        packed(&old, 1, &[old_row(1)])?,
+    )
+    .await?;
     prepare(&store, &[&next]).await?;
     let row = [Value::Int64(2), Value::Null, Value::Int32(22)];
-    write(&store, &next, int_keys(&next, &[2])?, packed(&next, 1, &[row.to_vec()])?).await?;
+    write(
+        &store,
+        &next,
+        int_keys(&next, &[2])?,
+        packed(&next, 1, &[row.to_vec()])?,
+    )
+    .await?;
     let view = ViewRead::all(0, next.clone());
-    same(&*view.features, &[0, 2][..], "slots in use of a layout with a hole")?;
+    same(
+        &*view.features,
+        &[0, 2][..],
+        "slots in use of a layout with a hole",
+    )?;
     let read_all = larder_core::OnlineRead {
         groups: vec![larder_core::KeyGroup {
             keys: int_keys(&next, &[1, 2])?,
@@ -120,7 +169,10 @@ async fn holes(cx: &Cx<'_>) -> Verdict {
         }],
     };
     let block = read(&store, &read_all).await?;
-    ensure!(matches!(block.cell(0, 2, 0), SlotCell::Missing), "the new slot of an old row is not missing");
+    ensure!(
+        matches!(block.cell(0, 2, 0), SlotCell::Missing),
+        "the new slot of an old row is not missing"
+    );
     expect_row(&block, 0, 1, Some(&row))?;
     let block = read(&store, &request(&old, int_keys(&old, &[1, 2])?)).await?;
     expect_row(&block, 0, 0, Some(&old_row(1)))?;
@@ -134,7 +186,11 @@ async fn prepare_keeps(cx: &Cx<'_>) -> Verdict {
     let keys = int_keys(&old, &[1])?;
     write(&store, &old, keys.clone(), packed(&old, 1, &[old_row(1)])?).await?;
     prepare(&store, &[&new, &old, &new]).await?;
-    same(store.identity(old.project()).await?, before, "the identity after preparing a grown layout")?;
+    same(
+        store.identity(old.project()).await?,
+        before,
+        "the identity after preparing a grown layout",
+    )?;
     let block = read(&store, &request(&old, keys)).await?;
     expect_row(&block, 0, 0, Some(&old_row(1)))
 }

@@ -28,7 +28,11 @@ async fn constant(cx: &Cx<'_>) -> Verdict {
     super::support::prepare(&store, &[&ints.layout]).await?;
     ints.put(&store, &[(1, 1, None, 1)], 1, 0).await?;
     same(store.capabilities(), before, "capabilities after a write")?;
-    same(cx.open().await?.capabilities(), before, "capabilities of another handle")
+    same(
+        cx.open().await?.capabilities(),
+        before,
+        "capabilities of another handle",
+    )
 }
 
 async fn some_rule(cx: &Cx<'_>) -> Verdict {
@@ -49,18 +53,27 @@ async fn in_process(cx: &Cx<'_>) -> Verdict {
     let mut block = FeatureBlock::new();
     let options = ReadOptions::default();
     let future = store.read(&request, &options, &mut block);
-    ensure!(matches!(future, ReadFuture::Ready(_)), "a store in the process answered {future:?}");
+    ensure!(
+        matches!(future, ReadFuture::Ready(_)),
+        "a store in the process answered {future:?}"
+    );
     future.await?;
     Ok(())
 }
 
 async fn scan_is_there(cx: &Cx<'_>) -> Verdict {
     let store = cx.fresh().await?;
-    same(store.scan().is_some(), store.capabilities().scan, "whether scan is there, against the declaration")
+    same(
+        store.scan().is_some(),
+        store.capabilities().scan,
+        "whether scan is there, against the declaration",
+    )
 }
 
 fn scan(store: &Arc<dyn OnlineStore>) -> Verdict<&dyn OnlineScan> {
-    store.scan().ok_or_else(|| Stop::Skipped("`scan` is not declared".to_owned()))
+    store
+        .scan()
+        .ok_or_else(|| Stop::Skipped("`scan` is not declared".to_owned()))
 }
 
 /// All rows by pages of a size.
@@ -75,7 +88,11 @@ async fn walk(store: &Arc<dyn OnlineStore>, ints: &Ints, limit: usize) -> Verdic
         }
         for row in page {
             let ordered = rows.last().is_none_or(|last| last.key < row.key);
-            ensure!(ordered, "row {} does not come after the one before it", rows.len());
+            ensure!(
+                ordered,
+                "row {} does not come after the one before it",
+                rows.len()
+            );
             rows.push(row);
         }
     }
@@ -93,7 +110,10 @@ async fn pages(cx: &Cx<'_>) -> Verdict {
         let found = walk(&store, &ints, limit).await?;
         same(found.len(), 300, &format!("rows found by pages of {limit}"))?;
         for (row, found) in found.iter().enumerate() {
-            ensure!(Some(found.key.as_slice()) == keys.get(row), "row {row} of pages of {limit} has another key");
+            ensure!(
+                Some(found.key.as_slice()) == keys.get(row),
+                "row {row} of pages of {limit} has another key"
+            );
             let packed = RowRef::parse(&found.row)?;
             packed.check(&ints.layout, &[0])?;
         }
@@ -104,21 +124,38 @@ async fn pages(cx: &Cx<'_>) -> Verdict {
     let mut names = Vec::new();
     for length in [1, 300, 490, 500, 600, 1_000] {
         for end in ["a", "b", "c"] {
-            names.push(vec![larder_core::Value::str(&format!("{}{end}", "x".repeat(length)))]);
+            names.push(vec![larder_core::Value::str(&format!(
+                "{}{end}",
+                "x".repeat(length)
+            ))]);
         }
     }
     let keys = keys_of(&texts, &names)?;
     let mut packed = larder_core::PackedRows::new();
     for _ in 0..names.len() {
-        packed.push_values(&texts, larder_core::Micros(1), None, &[larder_core::Value::Int64(1)])?;
+        packed.push_values(
+            &texts,
+            larder_core::Micros(1),
+            None,
+            &[larder_core::Value::Int64(1)],
+        )?;
     }
     write(&store, &texts, keys.clone(), packed).await?;
     let texts = Ints { layout: texts };
     for limit in [1, 4, 100] {
-        let found: Vec<Vec<u8>> = walk(&store, &texts, limit).await?.into_iter().map(|row| row.key).collect();
+        let found: Vec<Vec<u8>> = walk(&store, &texts, limit)
+            .await?
+            .into_iter()
+            .map(|row| row.key)
+            .collect();
         let mut want: Vec<Vec<u8>> = keys.iter().flatten().map(<[u8]>::to_vec).collect();
         want.sort();
-        ensure!(found == want, "pages of {limit} do not show the long keys in order: {} of {}", found.len(), want.len());
+        ensure!(
+            found == want,
+            "pages of {limit} do not show the long keys in order: {} of {}",
+            found.len(),
+            want.len()
+        );
     }
     Ok(())
 }
@@ -138,10 +175,18 @@ async fn only_this_view(cx: &Cx<'_>) -> Verdict {
         ints.write(&store, &rows).await?;
     }
     for (number, ints) in (1..).zip(&views) {
-        same(walk(&store, ints, 3).await?.len(), number * 2, "rows of a view by scan")?;
+        same(
+            walk(&store, ints, 3).await?.len(),
+            number * 2,
+            "rows of a view by scan",
+        )?;
     }
     let absent = Ints::new("conf", "absent", 138)?;
-    same(walk(&store, &absent, 3).await?.len(), 0, "rows of a view that was never written")
+    same(
+        walk(&store, &absent, 3).await?.len(),
+        0,
+        "rows of a view that was never written",
+    )
 }
 
 async fn tombstones(cx: &Cx<'_>) -> Verdict {
@@ -149,7 +194,8 @@ async fn tombstones(cx: &Cx<'_>) -> Verdict {
     let store = cx.ready(&[&ints.layout]).await?;
     scan(&store)?;
     need(store.capabilities().newest_wins, "newest_wins")?;
-    ints.put(&store, &[(1, 1, None, 1), (2, 1, None, 2)], 2, 0).await?;
+    ints.put(&store, &[(1, 1, None, 1), (2, 1, None, 2)], 2, 0)
+        .await?;
     ints.delete(&store, &[2, 3], 5, 6).await?;
     let found = walk(&store, &ints, 2).await?;
     let mut dead = Vec::new();
@@ -157,15 +203,34 @@ async fn tombstones(cx: &Cx<'_>) -> Verdict {
         let row = RowRef::parse(&row.row)?;
         dead.push((row.is_tombstone(), row.event().0));
     }
-    same(dead, vec![(false, 1), (true, 5), (true, 5)], "rows of a scan: whether deleted, and since when")
+    same(
+        dead,
+        vec![(false, 1), (true, 5), (true, 5)],
+        "rows of a scan: whether deleted, and since when",
+    )
 }
 
 async fn any_start(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "stats", 140)?;
     let store = cx.ready(&[&ints.layout]).await?;
     scan(&store)?;
-    ints.put(&store, &[(10, 1, None, 1), (20, 1, None, 2), (30, 1, None, 3)], 3, 0).await?;
-    for (start, want) in [(-5, 3), (9, 3), (10, 2), (15, 2), (20, 1), (29, 1), (30, 0), (31, 0)] {
+    ints.put(
+        &store,
+        &[(10, 1, None, 1), (20, 1, None, 2), (30, 1, None, 3)],
+        3,
+        0,
+    )
+    .await?;
+    for (start, want) in [
+        (-5, 3),
+        (9, 3),
+        (10, 2),
+        (15, 2),
+        (20, 1),
+        (29, 1),
+        (30, 0),
+        (31, 0),
+    ] {
         let keys = int_keys(&ints.layout, &[start])?;
         let page = scan(&store)?.page(&ints.layout, keys.get(0), 10).await?;
         same(page.len(), want, &format!("rows behind key {start}"))?;

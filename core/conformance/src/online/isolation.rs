@@ -46,7 +46,13 @@ async fn views(cx: &Cx<'_>) -> Verdict {
     let layouts: Vec<_> = all.iter().map(|ints| &ints.layout).collect();
     let store = cx.ready(&layouts).await?;
     for (number, ints) in (0_i64..).zip(&all).skip(1) {
-        ints.put(&store, &[(1, 10, None, number), (100 + number, 10, None, number)], 2, 0).await?;
+        ints.put(
+            &store,
+            &[(1, 10, None, number), (100 + number, 10, None, number)],
+            2,
+            0,
+        )
+        .await?;
     }
     for (number, ints) in (0_i64..).zip(&all) {
         let want = (number > 0).then_some(number);
@@ -58,13 +64,17 @@ async fn views(cx: &Cx<'_>) -> Verdict {
 async fn generations(cx: &Cx<'_>) -> Verdict {
     let (old, new) = (Ints::new("conf", "stats", 62)?, Ints::new("conf", "stats", 63)?);
     let store = cx.ready(&[&old.layout]).await?;
-    old.put(&store, &[(1, 100, None, 1), (2, 100, None, 2)], 2, 0).await?;
+    old.put(&store, &[(1, 100, None, 1), (2, 100, None, 2)], 2, 0)
+        .await?;
     super::support::prepare(&store, &[&new.layout]).await?;
-    new.expect(&store, &[1, 2], &[None, None], "a new generation").await?;
+    new.expect(&store, &[1, 2], &[None, None], "a new generation")
+        .await?;
     // An older event in the new generation has no older rival there.
     new.put(&store, &[(1, 5, None, 10)], 1, 0).await?;
-    old.expect(&store, &[1, 2], &[Some(1), Some(2)], "the old generation").await?;
-    new.expect(&store, &[1, 2], &[Some(10), None], "the new generation").await
+    old.expect(&store, &[1, 2], &[Some(1), Some(2)], "the old generation")
+        .await?;
+    new.expect(&store, &[1, 2], &[Some(10), None], "the new generation")
+        .await
 }
 
 async fn deletes(cx: &Cx<'_>) -> Verdict {
@@ -76,7 +86,8 @@ async fn deletes(cx: &Cx<'_>) -> Verdict {
         ints.put(&store, &[(1, 10, None, 1)], 1, 0).await?;
     }
     a.delete(&store, &[1], 20, 20).await?;
-    a.expect(&store, &[1], &[None], "the view with the deletion").await?;
+    a.expect(&store, &[1], &[None], "the view with the deletion")
+        .await?;
     b.expect(&store, &[1], &[Some(1)], "another view").await?;
     other.expect(&store, &[1], &[Some(1)], "another project").await
 }
@@ -100,10 +111,12 @@ async fn reclaim(cx: &Cx<'_>) -> Verdict {
     let report = store.reclaim(retired[0].layout.project(), &gone).await?;
     same(report.rows, 100, "rows that reclaim reports")?;
     for ints in &retired {
-        ints.expect(&store, &[0, 49], &[None, None], "a reclaimed generation").await?;
+        ints.expect(&store, &[0, 49], &[None, None], "a reclaimed generation")
+            .await?;
     }
     for ints in &kept {
-        ints.expect(&store, &[0, 49], &[Some(0), Some(49)], "what was not reclaimed").await?;
+        ints.expect(&store, &[0, 49], &[Some(0), Some(49)], "what was not reclaimed")
+            .await?;
         ints.put(&store, &[(0, 11, None, 5)], 1, 0).await?;
     }
     same(
@@ -117,15 +130,27 @@ async fn reclaim_again(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "stats", 73)?;
     let store = cx.ready(&[&ints.layout]).await?;
     let project = ints.layout.project();
-    same(store.reclaim(project, &[]).await?.rows, 0, "rows of reclaiming nothing")?;
+    same(
+        store.reclaim(project, &[]).await?.rows,
+        0,
+        "rows of reclaiming nothing",
+    )?;
     same(
         store.reclaim(project, &[Generation(999)]).await?.rows,
         0,
         "rows of reclaiming an unknown generation",
     )?;
     ints.put(&store, &[(1, 1, None, 1)], 1, 0).await?;
-    same(store.reclaim(project, &[Generation(73)]).await?.rows, 1, "rows of the first reclaim")?;
-    same(store.reclaim(project, &[Generation(73)]).await?.rows, 0, "rows of the second reclaim")?;
+    same(
+        store.reclaim(project, &[Generation(73)]).await?.rows,
+        1,
+        "rows of the first reclaim",
+    )?;
+    same(
+        store.reclaim(project, &[Generation(73)]).await?.rows,
+        0,
+        "rows of the second reclaim",
+    )?;
     ints.expect(&store, &[1], &[None], "after two reclaims").await
 }
 
@@ -138,6 +163,13 @@ async fn reclaim_keeps_tombstones(cx: &Cx<'_>) -> Verdict {
     kept.put(&store, &[(1, now - 10, None, 1)], 1, 0).await?;
     kept.delete(&store, &[1, 2], now, now).await?;
     store.reclaim(kept.layout.project(), &[Generation(75)]).await?;
-    kept.put(&store, &[(1, now - 5, None, 2), (2, now - 5, None, 2)], 0, 2).await?;
-    kept.expect(&store, &[1, 2], &[None, None], "after reclaim and rows older than the deletion").await
+    kept.put(&store, &[(1, now - 5, None, 2), (2, now - 5, None, 2)], 0, 2)
+        .await?;
+    kept.expect(
+        &store,
+        &[1, 2],
+        &[None, None],
+        "after reclaim and rows older than the deletion",
+    )
+    .await
 }

@@ -1,8 +1,6 @@
 //! Whether each entity has its own row, whatever its key is.
 
-use larder_core::{
-    EntityKeys, ErrorKind, Micros, OnlineWrite, PackedRows, ReadOptions, Value, WriteOptions,
-};
+use larder_core::{EntityKeys, ErrorKind, Micros, OnlineWrite, PackedRows, ReadOptions, Value, WriteOptions};
 
 use super::support::{Cx, Ints, expect_row, keys_of, layout, read, request, rule, values_at, write};
 use crate::case::{Case, Verdict, cases};
@@ -32,7 +30,11 @@ async fn apart(cx: &Cx<'_>, keys: &[(&str, &str)], rows: &[Vec<Value>], absent: 
     }
     let all = keys_of(&layout, rows)?;
     let report = write(&store, &layout, all, packed).await?;
-    same(report.written, rows.len() as u64, "rows written, each under its own key")?;
+    same(
+        report.written,
+        rows.len() as u64,
+        "rows written, each under its own key",
+    )?;
     let mut wanted = rows.to_vec();
     wanted.push(absent.to_vec());
     let block = read(&store, &request(&layout, keys_of(&layout, &wanted)?)).await?;
@@ -49,7 +51,10 @@ async fn every_type(cx: &Cx<'_>) -> Verdict {
         .map(|n| one(Value::Int64(n)))
         .collect();
     apart(cx, &[("k", "int64")], &ints, &[Value::Int64(2)]).await?;
-    let ints: Vec<_> = [i32::MIN, -1, 0, 1, i32::MAX].into_iter().map(|n| one(Value::Int32(n))).collect();
+    let ints: Vec<_> = [i32::MIN, -1, 0, 1, i32::MAX]
+        .into_iter()
+        .map(|n| one(Value::Int32(n)))
+        .collect();
     apart(cx, &[("k", "int32")], &ints, &[Value::Int32(2)]).await?;
     let bools = [one(Value::Bool(true))];
     apart(cx, &[("k", "bool")], &bools, &[Value::Bool(false)]).await?;
@@ -64,23 +69,53 @@ async fn every_type(cx: &Cx<'_>) -> Verdict {
         .into_iter()
         .map(|b| one(Value::Bytes(b.into())))
         .collect();
-    apart(cx, &[("k", "bytes")], &bytes, &[Value::Bytes([1].as_slice().into())]).await?;
-    let decimals: Vec<_> = [-1, 0, 1, 10_i128.pow(37)].into_iter().map(|n| one(Value::Decimal(n, 3))).collect();
-    apart(cx, &[("k", "decimal(38,3)")], &decimals, &[Value::Decimal(2, 3)]).await?;
-    let texts: Vec<_> = ["", "a", "A", "ä", "a\u{308}", " a", "a ", "%", "_", ":", "/", "*", "\0", "日本"]
+    apart(
+        cx,
+        &[("k", "bytes")],
+        &bytes,
+        &[Value::Bytes([1].as_slice().into())],
+    )
+    .await?;
+    let decimals: Vec<_> = [-1, 0, 1, 10_i128.pow(37)]
         .into_iter()
-        .map(|t| one(Value::str(t)))
+        .map(|n| one(Value::Decimal(n, 3)))
         .collect();
+    apart(cx, &[("k", "decimal(38,3)")], &decimals, &[Value::Decimal(2, 3)]).await?;
+    let texts: Vec<_> = [
+        "", "a", "A", "ä", "a\u{308}", " a", "a ", "%", "_", ":", "/", "*", "\0", "日本",
+    ]
+    .into_iter()
+    .map(|t| one(Value::str(t)))
+    .collect();
     apart(cx, &[("k", "string")], &texts, &[Value::str("b")]).await
 }
 
 async fn composite(cx: &Cx<'_>) -> Verdict {
     let pair = |a: &str, b: &str| vec![Value::str(a), Value::str(b)];
-    let rows = [pair("a", "bc"), pair("ab", "c"), pair("abc", ""), pair("", "abc"), pair("", ""), pair("c", "ab")];
+    let rows = [
+        pair("a", "bc"),
+        pair("ab", "c"),
+        pair("abc", ""),
+        pair("", "abc"),
+        pair("", ""),
+        pair("c", "ab"),
+    ];
     apart(cx, &[("a", "string"), ("b", "string")], &rows, &pair("bc", "a")).await?;
     let mixed = |n: i64, t: &str, b: bool| vec![Value::Int64(n), Value::str(t), Value::Bool(b)];
-    let rows = [mixed(1, "1", true), mixed(1, "1", false), mixed(1, "", true), mixed(0, "1", true), mixed(-1, "1", true)];
-    apart(cx, &[("a", "int64"), ("b", "string"), ("c", "bool")], &rows, &mixed(2, "1", true)).await
+    let rows = [
+        mixed(1, "1", true),
+        mixed(1, "1", false),
+        mixed(1, "", true),
+        mixed(0, "1", true),
+        mixed(-1, "1", true),
+    ];
+    apart(
+        cx,
+        &[("a", "int64"), ("b", "string"), ("c", "bool")],
+        &rows,
+        &mixed(2, "1", true),
+    )
+    .await
 }
 
 async fn typed(cx: &Cx<'_>) -> Verdict {
@@ -89,13 +124,23 @@ async fn typed(cx: &Cx<'_>) -> Verdict {
     let store = cx.ready(&[&number, &text]).await?;
     let mut packed = PackedRows::new();
     packed.push_values(&number, Micros(1), None, &[Value::Int64(10)])?;
-    write(&store, &number, keys_of(&number, &[vec![Value::Int64(1)]])?, packed).await?;
+    write(
+        &store,
+        &number,
+        keys_of(&number, &[vec![Value::Int64(1)]])?,
+        packed,
+    )
+    .await?;
     let block = read(&store, &request(&text, keys_of(&text, &[vec![Value::str("1")]])?)).await?;
     expect_row(&block, 0, 0, None)?;
     let mut packed = PackedRows::new();
     packed.push_values(&text, Micros(1), None, &[Value::Int64(20)])?;
     write(&store, &text, keys_of(&text, &[vec![Value::str("1")]])?, packed).await?;
-    let block = read(&store, &request(&number, keys_of(&number, &[vec![Value::Int64(1)]])?)).await?;
+    let block = read(
+        &store,
+        &request(&number, keys_of(&number, &[vec![Value::Int64(1)]])?),
+    )
+    .await?;
     expect_row(&block, 0, 0, Some(&[Value::Int64(10)]))
 }
 
@@ -114,7 +159,9 @@ async fn empty(cx: &Cx<'_>) -> Verdict {
 }
 
 async fn prefixes(cx: &Cx<'_>) -> Verdict {
-    let texts = ["a", "aa", "aaa", "aaaa", "a\0", "a\0\0", "a\u{1}", "ab", "aab", "\0a"];
+    let texts = [
+        "a", "aa", "aaa", "aaaa", "a\0", "a\0\0", "a\u{1}", "ab", "aab", "\0a",
+    ];
     let rows: Vec<Vec<Value>> = texts.iter().map(|t| vec![Value::str(t)]).collect();
     apart(cx, &[("k", "string")], &rows, &[Value::str("aaaaa")]).await
 }
@@ -122,14 +169,20 @@ async fn prefixes(cx: &Cx<'_>) -> Verdict {
 async fn long(cx: &Cx<'_>) -> Verdict {
     // A text key has 5 bytes around it. The lengths are those at which backends change their ways.
     let mut rows = Vec::new();
-    for length in [100, 240, 250, 255, 256, 480, 486, 500, 505, 506, 511, 512, 600, 767, 1000, 1018, 1019] {
+    for length in [
+        100, 240, 250, 255, 256, 480, 486, 500, 505, 506, 511, 512, 600, 767, 1000, 1018, 1019,
+    ] {
         for end in ["a", "b"] {
             rows.push(vec![Value::str(&format!("{}{end}", "x".repeat(length - 1)))]);
         }
     }
     // The same at both ends, different in the middle.
     for middle in ["p", "q"] {
-        rows.push(vec![Value::str(&format!("{}{middle}{}", "y".repeat(500), "z".repeat(500)))]);
+        rows.push(vec![Value::str(&format!(
+            "{}{middle}{}",
+            "y".repeat(500),
+            "z".repeat(500)
+        ))]);
     }
     let absent = Value::str(&format!("{}c", "x".repeat(1018)));
     apart(cx, &[("k", "string")], &rows, &[absent]).await
@@ -138,15 +191,33 @@ async fn long(cx: &Cx<'_>) -> Verdict {
 async fn null_read(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "nulls", 25)?;
     let store = cx.ready(&[&ints.layout]).await?;
-    ints.put(&store, &[(0, 1, None, 10), (1, 1, None, 11)], 2, 0).await?;
+    ints.put(&store, &[(0, 1, None, 10), (1, 1, None, 11)], 2, 0)
+        .await?;
     let key = |n: i64| vec![Value::Int64(n)];
-    let rows = [vec![Value::Null], key(0), vec![Value::Null], key(1), vec![Value::Null]];
+    let rows = [
+        vec![Value::Null],
+        key(0),
+        vec![Value::Null],
+        key(1),
+        vec![Value::Null],
+    ];
     let block = read(&store, &request(&ints.layout, keys_of(&ints.layout, &rows)?)).await?;
     for (row, want) in [None, Some(10), None, Some(11), None].into_iter().enumerate() {
-        expect_row(&block, 0, row, want.map(|n| [Value::Int64(n)]).as_ref().map(|v| v.as_slice()))?;
+        expect_row(
+            &block,
+            0,
+            row,
+            want.map(|n| [Value::Int64(n)]).as_ref().map(|v| v.as_slice()),
+        )?;
     }
     // A part of a key that is null is a null key.
-    let pair = layout("conf", "pairs", 26, &[("a", "int64"), ("b", "int64")], &[("n", "int64")])?;
+    let pair = layout(
+        "conf",
+        "pairs",
+        26,
+        &[("a", "int64"), ("b", "int64")],
+        &[("n", "int64")],
+    )?;
     let keys = keys_of(&pair, &[vec![Value::Int64(0), Value::Null]])?;
     let block = read(&store, &request(&pair, keys)).await?;
     expect_row(&block, 0, 0, None)
@@ -164,18 +235,25 @@ async fn null_write(cx: &Cx<'_>) -> Verdict {
     crate::check::refused(answer, &[ErrorKind::Input], "writing a null key")?;
     // The store is as good as before, and nothing became visible under a null or empty key.
     ints.put(&store, &[(0, 1, None, 5)], 1, 0).await?;
-    ints.expect(&store, &[0, 1], &[Some(5), None], "after a refused write").await?;
-    let block = read(&store, &request(&ints.layout, keys_of(&ints.layout, &[vec![Value::Null]])?)).await?;
+    ints.expect(&store, &[0, 1], &[Some(5), None], "after a refused write")
+        .await?;
+    let block = read(
+        &store,
+        &request(&ints.layout, keys_of(&ints.layout, &[vec![Value::Null]])?),
+    )
+    .await?;
     expect_row(&block, 0, 0, None)
 }
 
 async fn duplicates(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "twice", 28)?;
     let store = cx.ready(&[&ints.layout]).await?;
-    ints.put(&store, &[(1, 1, None, 10), (2, 1, None, 20)], 2, 0).await?;
+    ints.put(&store, &[(1, 1, None, 10), (2, 1, None, 20)], 2, 0)
+        .await?;
     let keys = [1, 1, 2, 9, 1, 2, 9];
     let want = [10, 10, 20, 0, 10, 20, 0].map(|n| (n != 0).then_some(n));
-    ints.expect(&store, &keys, &want, "a request with duplicates").await?;
+    ints.expect(&store, &keys, &want, "a request with duplicates")
+        .await?;
     let many = super::support::int_keys(&ints.layout, &vec![1; 1_000])?;
     let mut block = larder_core::FeatureBlock::new();
     store

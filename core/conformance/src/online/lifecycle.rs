@@ -22,9 +22,18 @@ pub(crate) fn cases<'f>() -> Vec<Case<Cx<'f>>> {
 async fn empty(cx: &Cx<'_>) -> Verdict {
     let ints = Ints::new("conf", "stats", 101)?;
     let store = cx.fresh().await?;
-    same(store.identity(ints.layout.project()).await?, None, "the identity before prepare")?;
-    ints.expect(&store, &[1, 2], &[None, None], "a view that was never prepared").await?;
-    same(store.identity(ints.layout.project()).await?, None, "the identity after a read")
+    same(
+        store.identity(ints.layout.project()).await?,
+        None,
+        "the identity before prepare",
+    )?;
+    ints.expect(&store, &[1, 2], &[None, None], "a view that was never prepared")
+        .await?;
+    same(
+        store.identity(ints.layout.project()).await?,
+        None,
+        "the identity after a read",
+    )
 }
 
 async fn identity(cx: &Cx<'_>) -> Verdict {
@@ -36,13 +45,33 @@ async fn identity(cx: &Cx<'_>) -> Verdict {
         layouts,
     };
     let first = store.prepare(&changes(vec![a.layout.clone()])).await?;
-    same(store.identity(&project).await?, Some(first), "the identity after prepare")?;
-    same(store.prepare(&changes(vec![a.layout.clone()])).await?, first, "the answer of a second prepare")?;
+    same(
+        store.identity(&project).await?,
+        Some(first),
+        "the identity after prepare",
+    )?;
+    same(
+        store.prepare(&changes(vec![a.layout.clone()])).await?,
+        first,
+        "the answer of a second prepare",
+    )?;
     a.put(&store, &[(1, 1, None, 1)], 1, 0).await?;
-    same(store.prepare(&changes(vec![b.layout.clone()])).await?, first, "the answer for another view")?;
-    same(store.prepare(&changes(vec![])).await?, first, "the answer for no layouts")?;
+    same(
+        store.prepare(&changes(vec![b.layout.clone()])).await?,
+        first,
+        "the answer for another view",
+    )?;
+    same(
+        store.prepare(&changes(vec![])).await?,
+        first,
+        "the answer for no layouts",
+    )?;
     a.expect(&store, &[1], &[Some(1)], "rows after prepare").await?;
-    same(cx.open().await?.identity(&project).await?, Some(first), "the identity through another handle")
+    same(
+        cx.open().await?.identity(&project).await?,
+        Some(first),
+        "the identity through another handle",
+    )
 }
 
 async fn identity_races(cx: &Cx<'_>) -> Verdict {
@@ -80,8 +109,14 @@ async fn identity_after_wipe(cx: &Cx<'_>) -> Verdict {
     drop(store);
     let store = cx.ready(&[&ints.layout]).await?;
     let after = store.identity(ints.layout.project()).await?;
-    ensure!(before.is_some() && after.is_some(), "prepare left the store without an identity");
-    ensure!(before != after, "a flushed store has the identity {after:?} it had before");
+    ensure!(
+        before.is_some() && after.is_some(),
+        "prepare left the store without an identity"
+    );
+    ensure!(
+        before != after,
+        "a flushed store has the identity {after:?} it had before"
+    );
     Ok(())
 }
 
@@ -90,7 +125,11 @@ async fn check(cx: &Cx<'_>) -> Verdict {
     let health = store.check().await?;
     ensure!(!health.backend.is_empty(), "check does not name the backend");
     // Asking must not make the store.
-    same(store.identity(&ProjectName::new("conf")?).await?, None, "the identity after check")
+    same(
+        store.identity(&ProjectName::new("conf")?).await?,
+        None,
+        "the identity after check",
+    )
 }
 
 async fn two_handles(cx: &Cx<'_>) -> Verdict {
@@ -100,7 +139,8 @@ async fn two_handles(cx: &Cx<'_>) -> Verdict {
     ints.put(&one, &[(1, 10, None, 1)], 1, 0).await?;
     ints.expect(&two, &[1], &[Some(1)], "the other handle").await?;
     ints.put(&two, &[(1, 20, None, 2), (2, 5, None, 3)], 2, 0).await?;
-    ints.expect(&one, &[1, 2], &[Some(2), Some(3)], "the first handle").await
+    ints.expect(&one, &[1, 2], &[Some(2), Some(3)], "the first handle")
+        .await
 }
 
 async fn reopen(cx: &Cx<'_>) -> Verdict {
@@ -117,11 +157,23 @@ async fn reopen(cx: &Cx<'_>) -> Verdict {
     drop(store);
     for round in 0..2 {
         let store = cx.open().await?;
-        same(store.identity(ints.layout.project()).await?, identity, "the identity after reopening")?;
-        ints.expect(&store, &[1, 499, 500], &[Some(1), Some(499), None], "rows after reopening").await?;
+        same(
+            store.identity(ints.layout.project()).await?,
+            identity,
+            "the identity after reopening",
+        )?;
+        ints.expect(
+            &store,
+            &[1, 499, 500],
+            &[Some(1), Some(499), None],
+            "rows after reopening",
+        )
+        .await?;
         if newest_wins {
-            ints.expect(&store, &[0], &[None], "a deleted row after reopening").await?;
-            ints.put(&store, &[(0, 150, None, 9), (1, 99, None, 9)], 0, 2).await?;
+            ints.expect(&store, &[0], &[None], "a deleted row after reopening")
+                .await?;
+            ints.put(&store, &[(0, 150, None, 9), (1, 99, None, 9)], 0, 2)
+                .await?;
         }
         prepare(&store, &[&ints.layout]).await?;
         ensure!(
@@ -139,9 +191,13 @@ async fn reopen_reclaimed(cx: &Cx<'_>) -> Verdict {
     for ints in [&gone, &kept] {
         ints.put(&store, &[(1, 1, None, 1)], 1, 0).await?;
     }
-    store.reclaim(gone.layout.project(), &[gone.layout.generation()]).await?;
+    store
+        .reclaim(gone.layout.project(), &[gone.layout.generation()])
+        .await?;
     drop(store);
     let store = cx.open().await?;
-    gone.expect(&store, &[1], &[None], "a reclaimed generation after reopening").await?;
-    kept.expect(&store, &[1], &[Some(1)], "a kept generation after reopening").await
+    gone.expect(&store, &[1], &[None], "a reclaimed generation after reopening")
+        .await?;
+    kept.expect(&store, &[1], &[Some(1)], "a kept generation after reopening")
+        .await
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use larder_core::{KeyGroup, OnlineRead, OnlineStore, PackedRows, RowRef, ViewRead, WriteOptions, WriteReport, WriteRule};
+use larder_core::{
+    KeyGroup, OnlineRead, OnlineStore, PackedRows, RowRef, ViewRead, WriteOptions, WriteReport, WriteRule,
+};
 
 use super::support::{Cx, IntRow, Ints, int_keys, prepare, read};
 use crate::case::{Case, Verdict, cases};
@@ -44,7 +46,9 @@ fn version(row: &[u8]) -> Verdict<(i64, Option<i64>)> {
 
 async fn random_operations(cx: &Cx<'_>) -> Verdict {
     for seed in 0..cx.options.seeds {
-        run(cx, seed).await.map_err(|stop| stop.during(format!("seed {seed}")))?;
+        run(cx, seed)
+            .await
+            .map_err(|stop| stop.during(format!("seed {seed}")))?;
     }
     Ok(())
 }
@@ -87,12 +91,18 @@ async fn run(cx: &Cx<'_>, seed: u64) -> Verdict {
                     })
                     .collect();
                 let overwrite = capabilities.overwrite && rng.percent(15);
-                let rule = if overwrite { WriteRule::Overwrite } else { WriteRule::NewestWins };
+                let rule = if overwrite {
+                    WriteRule::Overwrite
+                } else {
+                    WriteRule::NewestWins
+                };
                 write(&store, ints, at, &rows, rule, &mut model).await?;
             }
             45..60 => delete(&store, ints, at, &mut rng, &mut model).await?,
             60..63 => {
-                store.reclaim(ints.layout.project(), &[ints.layout.generation()]).await?;
+                store
+                    .reclaim(ints.layout.project(), &[ints.layout.generation()])
+                    .await?;
                 model.0.retain(|(view, _), _| *view != at);
                 prepare(&store, &[&ints.layout]).await?;
             }
@@ -122,7 +132,12 @@ async fn write(
     let mut seen = Vec::new();
     let rows: Vec<IntRow> = rows
         .iter()
-        .filter(|row| !seen.contains(&row.0) && { seen.push(row.0); true })
+        .filter(|row| {
+            !seen.contains(&row.0) && {
+                seen.push(row.0);
+                true
+            }
+        })
         .copied()
         .collect();
     let batch = ints.batch(&rows, rule)?;
@@ -134,7 +149,13 @@ async fn write(
     same(report, want, "the report of a write")
 }
 
-async fn delete(store: &Arc<dyn OnlineStore>, ints: &Ints, view: usize, rng: &mut Rng, model: &mut Model) -> Verdict {
+async fn delete(
+    store: &Arc<dyn OnlineStore>,
+    ints: &Ints,
+    view: usize,
+    rng: &mut Rng,
+    model: &mut Model,
+) -> Verdict {
     let (event, now) = times(rng);
     let now = now.unwrap_or(0);
     let first = rng.between(0, KEYS - 1);
@@ -157,7 +178,10 @@ async fn compare(store: &Arc<dyn OnlineStore>, views: &[Ints], model: &Model, rn
     let request = OnlineRead {
         groups: vec![KeyGroup {
             keys: packed,
-            views: (0_u16..).zip(views).map(|(slot, v)| ViewRead::all(slot, v.layout.clone())).collect(),
+            views: (0_u16..)
+                .zip(views)
+                .map(|(slot, v)| ViewRead::all(slot, v.layout.clone()))
+                .collect(),
         }],
     };
     let block = read(store, &request).await?;
@@ -172,7 +196,11 @@ async fn compare(store: &Arc<dyn OnlineStore>, views: &[Ints], model: &Model, rn
                 block.packed(slot, row) == alive,
                 "key {key} of view {view}: the map {}, the store {}",
                 if alive.is_some() { "has a row" } else { "has none" },
-                if block.packed(slot, row).is_some() { "has another" } else { "has none" }
+                if block.packed(slot, row).is_some() {
+                    "has another"
+                } else {
+                    "has none"
+                }
             );
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_core::{OnlineStore, WriteOptions, WriteRule};
 
-use super::support::{Cx, Ints, IntRow};
+use super::support::{Cx, IntRow, Ints};
 use crate::case::{Case, Stop, Verdict, cases};
 use crate::check::{ensure, joined, need, same};
 use crate::rng::Rng;
@@ -62,7 +62,8 @@ async fn race(handles: &[Arc<dyn OnlineStore>], ints: &Ints, seed: u64) -> Verdi
     let keys: Vec<i64> = (0..KEYS).collect();
     let want: Vec<_> = keys.iter().map(|key| newest(*key)).collect();
     for store in handles {
-        ints.expect(store, &keys, &want, &format!("after the race of seed {seed}")).await?;
+        ints.expect(store, &keys, &want, &format!("after the race of seed {seed}"))
+            .await?;
     }
     Ok(())
 }
@@ -98,7 +99,13 @@ async fn contend(handles: &[Arc<dyn OnlineStore>], ints: &Ints) -> Verdict {
                 written?;
                 if number == 0 {
                     let newest = Some((round + 1) * TASKS - 1);
-                    ints.expect(&store, &[0, 1, 2], &[newest; 3], &format!("after round {round} of six writers")).await?;
+                    ints.expect(
+                        &store,
+                        &[0, 1, 2],
+                        &[newest; 3],
+                        &format!("after round {round} of six writers"),
+                    )
+                    .await?;
                 }
             }
             Ok::<(), Stop>(())
@@ -178,7 +185,8 @@ async fn deletes_under_races(cx: &Cx<'_>) -> Verdict {
             joined(task).await??;
         }
         let want: Vec<_> = keys.iter().map(|key| (key % 2 == 0).then_some(150)).collect();
-        ints.expect(&store, &keys, &want, &format!("after the race of seed {seed}")).await?;
+        ints.expect(&store, &keys, &want, &format!("after the race of seed {seed}"))
+            .await?;
     }
     Ok(())
 }
@@ -220,16 +228,16 @@ async fn whole_rows(cx: &Cx<'_>) -> Verdict {
     while last[0] < ROUNDS {
         let finished = writer.is_finished();
         let block = super::support::read(&store, &request).await?;
-        for row in 0..3 {
+        for (row, seen) in last.iter_mut().enumerate() {
             let Some(values) = super::support::values_at(&block, 0, row)? else {
-                ensure!(last[row] == 0, "row {row} vanished after round {}", last[row]);
+                ensure!(*seen == 0, "row {row} vanished after round {seen}");
                 continue;
             };
             let (a, b) = (&values[0], &values[2]);
             ensure!(a == b, "row {row} was read half: {a:?} and {b:?}");
             if let larder_core::Value::Int64(round) = a {
-                ensure!(*round >= last[row], "row {row} went back from {} to {round}", last[row]);
-                last[row] = *round;
+                ensure!(*round >= *seen, "row {row} went back from {seen} to {round}");
+                *seen = *round;
             }
         }
         ensure!(

@@ -133,7 +133,10 @@ pub(crate) fn values_at(block: &FeatureBlock, slot: u16, row: usize) -> Verdict<
         RowStatus::NotFound => return Ok(None),
         RowStatus::Present => {}
         other => {
-            ensure!(false, "row {row} of view {slot}: a store answered {other:?}, which is the engine's to say");
+            ensure!(
+                false,
+                "row {row} of view {slot}: a store answered {other:?}, which is the engine's to say"
+            );
         }
     }
     let layout = block.layout(slot);

@@ -45,7 +45,11 @@ const TYPES: [&str; 18] = [
 /// Writes each row under its number as key, reads all of them at once, and compares.
 async fn round_trip(cx: &Cx<'_>, types: &[&str], rows: &[Vec<Value>]) -> Verdict {
     let names: Vec<String> = (0..types.len()).map(|i| format!("f{i}")).collect();
-    let slots: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(types.iter().copied()).collect();
+    let slots: Vec<(&str, &str)> = names
+        .iter()
+        .map(String::as_str)
+        .zip(types.iter().copied())
+        .collect();
     let layout = layout("conf", "every_type", 11, &[("user", "int64")], &slots)?;
     let store = cx.ready(&[&layout]).await?;
     let numbers: Vec<i64> = (0_i64..).take(rows.len()).collect();
@@ -130,7 +134,11 @@ async fn floats(cx: &Cx<'_>) -> Verdict {
     let rows: Vec<Vec<Value>> = doubles
         .iter()
         .map(|x| {
-            let single = if *x == 0.0 { *x as f32 } else { f32::from_bits((x.to_bits() >> 32) as u32) };
+            let single = if *x == 0.0 {
+                *x as f32
+            } else {
+                f32::from_bits((x.to_bits() >> 32) as u32)
+            };
             vec![
                 Value::Float64(*x),
                 Value::Float32(single),
@@ -139,7 +147,12 @@ async fn floats(cx: &Cx<'_>) -> Verdict {
             ]
         })
         .collect();
-    round_trip(cx, &["float64", "float32", "list<float64>", "vector(float32,2)"], &rows).await
+    round_trip(
+        cx,
+        &["float64", "float32", "list<float64>", "vector(float32,2)"],
+        &rows,
+    )
+    .await
 }
 
 async fn extremes(cx: &Cx<'_>) -> Verdict {
@@ -166,7 +179,16 @@ async fn extremes(cx: &Cx<'_>) -> Verdict {
 }
 
 async fn unicode(cx: &Cx<'_>) -> Verdict {
-    let texts = ["åäö", "日本語", "👩‍👩‍👧‍👦", "e\u{301}", "é", "\u{0}\u{1}\n\t\"'\\%_{}", "\u{10ffff}", "עברית"];
+    let texts = [
+        "åäö",
+        "日本語",
+        "👩‍👩‍👧‍👦",
+        "e\u{301}",
+        "é",
+        "\u{0}\u{1}\n\t\"'\\%_{}",
+        "\u{10ffff}",
+        "עברית",
+    ];
     let rows: Vec<Vec<Value>> = texts
         .iter()
         .map(|t| vec![text(t), Value::List(vec![text(t), text(t)])])
@@ -181,31 +203,64 @@ async fn large(cx: &Cx<'_>) -> Verdict {
     // Where the store takes less, it must at least take what it declares.
     let size = most.map_or(1 << 20, |most| (most as usize).saturating_sub(64).min(1 << 20));
     let long = "0123456789abcdeé".repeat(size / 17);
-    round_trip(cx, &["string", "int32"], &[vec![text(&long), Value::Int32(1)], vec![text("short"), Value::Int32(2)]]).await
+    round_trip(
+        cx,
+        &["string", "int32"],
+        &[
+            vec![text(&long), Value::Int32(1)],
+            vec![text("short"), Value::Int32(2)],
+        ],
+    )
+    .await
 }
 
 async fn wide(cx: &Cx<'_>) -> Verdict {
     let types = vec!["int64"; 600];
     let row = |step: usize| -> Vec<Value> {
         (0..600_usize)
-            .map(|i| if i % step == 0 { Value::Int64(i as i64) } else { Value::Null })
+            .map(|i| {
+                if i % step == 0 {
+                    Value::Int64(i as i64)
+                } else {
+                    Value::Null
+                }
+            })
             .collect()
     };
     round_trip(cx, &types, &[row(1), row(7), row(599)]).await
 }
 
 async fn same_bytes(cx: &Cx<'_>) -> Verdict {
-    let layout = layout("conf", "bytes", 12, &[("user", "int64")], &[("s", "string"), ("n", "int64")])?;
+    let layout = layout(
+        "conf",
+        "bytes",
+        12,
+        &[("user", "int64")],
+        &[("s", "string"), ("n", "int64")],
+    )?;
     let store = cx.ready(&[&layout]).await?;
     let keys = int_keys(&layout, &[1, 2, 3, 4])?;
     let mut packed = PackedRows::new();
-    for (event, created) in [(i64::MIN, None), (i64::MAX, Some(i64::MAX)), (-5, Some(-6)), (0, None)] {
-        packed.push_values(&layout, Micros(event), created.map(Micros), &[text("x"), Value::Int64(event)])?;
+    for (event, created) in [
+        (i64::MIN, None),
+        (i64::MAX, Some(i64::MAX)),
+        (-5, Some(-6)),
+        (0, None),
+    ] {
+        packed.push_values(
+            &layout,
+            Micros(event),
+            created.map(Micros),
+            &[text("x"), Value::Int64(event)],
+        )?;
     }
     write(&store, &layout, keys.clone(), packed.clone()).await?;
     let block = read(&store, &request(&layout, keys)).await?;
     for row in 0..packed.len() {
-        ensure!(block.packed(0, row) == Some(packed.get(row)), "row {row} came back in other bytes");
+        ensure!(
+            block.packed(0, row) == Some(packed.get(row)),
+            "row {row} came back in other bytes"
+        );
         let event = larder_core::RowRef::parse(packed.get(row))?.event();
         same(block.event_time(0, row), Some(event), "the event time")?;
         ensure!(

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use larder_core::model::{Kind, ObjectId};
-use larder_core::{ChangeSet, ErrorKind, Generation, Loaded, Micros, ProjectName, Record, Retired, Snapshot, Version, ViewName};
+use larder_core::{
+    ChangeSet, ErrorKind, Generation, Loaded, Micros, ProjectName, Record, Retired, Snapshot, Version,
+    ViewName,
+};
 use serde_json::json;
 
 use super::support::{Cx, commit, entity, newest, project, puts, record, same_snapshot, view_layout};
@@ -40,7 +43,11 @@ async fn first(cx: &Cx<'_>) -> Verdict {
         newest(&registry, &shop).await?.catalog().entity("user").is_ok(),
         "the catalog does not have the committed entity"
     );
-    same(registry.projects().await?, vec![shop], "projects after the first commit")
+    same(
+        registry.projects().await?,
+        vec![shop],
+        "projects after the first commit",
+    )
 }
 
 async fn conflict(cx: &Cx<'_>) -> Verdict {
@@ -52,21 +59,37 @@ async fn conflict(cx: &Cx<'_>) -> Verdict {
     for base in [0, 1] {
         let late = puts("late", vec![entity("user", "late")?, entity("extra", "late")?]);
         let answer = registry.commit(&shop, Version(base), &late).await;
-        refused(answer, &[ErrorKind::Conflict], &format!("a commit on version {base} of 2"))?;
+        refused(
+            answer,
+            &[ErrorKind::Conflict],
+            &format!("a commit on version {base} of 2"),
+        )?;
     }
     same_snapshot(&*newest(&registry, &shop).await?, &before, "after two conflicts")?;
-    same(registry.history(&shop, None, 10).await?.len(), 2, "commits in the history after two conflicts")
+    same(
+        registry.history(&shop, None, 10).await?.len(),
+        2,
+        "commits in the history after two conflicts",
+    )
 }
 
 async fn conflict_ahead(cx: &Cx<'_>) -> Verdict {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
     let changes = puts("ahead", vec![entity("user", "1")?]);
-    refused(registry.commit(&shop, Version(3), &changes).await, &[ErrorKind::Conflict], "a commit on version 3 of 0")?;
+    refused(
+        registry.commit(&shop, Version(3), &changes).await,
+        &[ErrorKind::Conflict],
+        "a commit on version 3 of 0",
+    )?;
     commit(&registry, &shop, 0, &changes).await?;
     let answer = registry.commit(&shop, Version(2), &puts("ahead", vec![])).await;
     refused(answer, &[ErrorKind::Conflict], "a commit on version 2 of 1")?;
-    same(newest(&registry, &shop).await?.version(), Version(1), "the newest version")
+    same(
+        newest(&registry, &shop).await?.version(),
+        Version(1),
+        "the newest version",
+    )
 }
 
 async fn lost_reply(cx: &Cx<'_>) -> Verdict {
@@ -75,10 +98,20 @@ async fn lost_reply(cx: &Cx<'_>) -> Verdict {
     let changes = puts("once", vec![entity("user", "1")?]);
     commit(&registry, &shop, 0, &changes).await?;
     for handle in [registry.clone(), cx.open().await?] {
-        commit(&handle, &shop, 0, &changes).await.map_err(|stop| stop.during("the same commit again"))?;
+        commit(&handle, &shop, 0, &changes)
+            .await
+            .map_err(|stop| stop.during("the same commit again"))?;
     }
-    same(newest(&registry, &shop).await?.version(), Version(1), "the newest version")?;
-    same(registry.history(&shop, None, 10).await?.len(), 1, "commits in the history")
+    same(
+        newest(&registry, &shop).await?.version(),
+        Version(1),
+        "the newest version",
+    )?;
+    same(
+        registry.history(&shop, None, 10).await?.len(),
+        1,
+        "commits in the history",
+    )
 }
 
 async fn lost_reply_later(cx: &Cx<'_>) -> Verdict {
@@ -88,12 +121,24 @@ async fn lost_reply_later(cx: &Cx<'_>) -> Verdict {
     commit(&registry, &shop, 0, &puts("before", vec![])).await?;
     commit(&registry, &shop, 1, &changes).await?;
     for base in 2..5 {
-        commit(&registry, &shop, base, &puts("theirs", vec![entity("user", &format!("{base}"))?])).await?;
+        commit(
+            &registry,
+            &shop,
+            base,
+            &puts("theirs", vec![entity("user", &format!("{base}"))?]),
+        )
+        .await?;
     }
-    commit(&registry, &shop, 1, &changes).await.map_err(|stop| stop.during("the same commit again, three later"))?;
+    commit(&registry, &shop, 1, &changes)
+        .await
+        .map_err(|stop| stop.during("the same commit again, three later"))?;
     let snapshot = newest(&registry, &shop).await?;
     same(snapshot.version(), Version(5), "the newest version")?;
-    same(&*snapshot.catalog().entity("user")?.description, "4", "the newest description")
+    same(
+        &*snapshot.catalog().entity("user")?.description,
+        "4",
+        "the newest description",
+    )
 }
 
 async fn other_id(cx: &Cx<'_>) -> Verdict {
@@ -102,7 +147,11 @@ async fn other_id(cx: &Cx<'_>) -> Verdict {
     let records = vec![entity("user", "1")?];
     commit(&registry, &shop, 0, &puts("same", records.clone())).await?;
     let answer = registry.commit(&shop, Version(0), &puts("same", records)).await;
-    refused(answer, &[ErrorKind::Conflict], "equal changes of somebody else on the same base")?;
+    refused(
+        answer,
+        &[ErrorKind::Conflict],
+        "equal changes of somebody else on the same base",
+    )?;
     Ok(())
 }
 
@@ -121,7 +170,10 @@ fn random_changes(rng: &mut Rng, shop: &ProjectName, known: &Snapshot) -> Verdic
             kind: "quantum_view".to_owned(),
             name: format!("q{}", rng.below(3)),
         };
-        changes.puts.push(record(id, json!({ "spin": rng.bits(), "parts": [null, 0.1, "ö"] }))?);
+        changes.puts.push(record(
+            id,
+            json!({ "spin": rng.bits(), "parts": [null, 0.1, "ö"] }),
+        )?);
     }
     if rng.percent(40) {
         let gone = ObjectId::new(Kind::Entity, format!("e{}", rng.below(6)));
@@ -142,7 +194,9 @@ fn random_changes(rng: &mut Rng, shop: &ProjectName, known: &Snapshot) -> Verdic
         }
         changes.layouts.push(layout);
     } else if rng.percent(30) {
-        changes.drop_layouts.push(ViewName::new(format!("v{}", rng.below(3)))?);
+        changes
+            .drop_layouts
+            .push(ViewName::new(format!("v{}", rng.below(3)))?);
     }
     if rng.percent(30) && !known.retired().is_empty() {
         let generation: Generation = rng.pick(known.retired()).layout.generation();
@@ -162,13 +216,21 @@ async fn apply(cx: &Cx<'_>) -> Verdict {
             let changes = random_changes(&mut rng, &shop, known)?;
             let next = known.apply(&changes)?;
             commit(&registry, &shop, base, &changes).await?;
-            same_snapshot(&*newest(&registry, &shop).await?, &next, &format!("seed {seed}, version {}", base + 1))?;
+            same_snapshot(
+                &*newest(&registry, &shop).await?,
+                &next,
+                &format!("seed {seed}, version {}", base + 1),
+            )?;
             versions.push(next);
         }
         let reopened = cx.open().await?;
         for version in &versions {
             let loaded = reopened.load_at(&shop, version.version()).await?;
-            same_snapshot(&loaded, version, &format!("seed {seed}, version {} read later", version.version()))?;
+            same_snapshot(
+                &loaded,
+                version,
+                &format!("seed {seed}, version {} read later", version.version()),
+            )?;
         }
     }
     Ok(())
@@ -186,16 +248,35 @@ async fn unknown_kinds(cx: &Cx<'_>) -> Verdict {
         name: "not even a name!".to_owned(),
     };
     let unknown = record(id.clone(), spec)?;
-    commit(&registry, &shop, 0, &puts("from the future", vec![unknown.clone()])).await?;
+    commit(
+        &registry,
+        &shop,
+        0,
+        &puts("from the future", vec![unknown.clone()]),
+    )
+    .await?;
     for base in 1..4 {
-        commit(&registry, &shop, base, &puts("from today", vec![entity("user", &format!("{base}"))?])).await?;
+        commit(
+            &registry,
+            &shop,
+            base,
+            &puts("from today", vec![entity("user", &format!("{base}"))?]),
+        )
+        .await?;
     }
     let snapshot = newest(&cx.open().await?, &shop).await?;
-    same(snapshot.records().get(&id), Some(&unknown), "the object of an unknown kind")?;
+    same(
+        snapshot.records().get(&id),
+        Some(&unknown),
+        "the object of an unknown kind",
+    )?;
     let mut gone = puts("remove", vec![]);
     gone.deletes.push(id.clone());
     commit(&registry, &shop, 4, &gone).await?;
-    ensure!(!newest(&registry, &shop).await?.records().contains_key(&id), "a deleted object is still there");
+    ensure!(
+        !newest(&registry, &shop).await?.records().contains_key(&id),
+        "a deleted object is still there"
+    );
     Ok(())
 }
 
@@ -207,13 +288,28 @@ async fn min_writer(cx: &Cx<'_>) -> Verdict {
     commit(&registry, &shop, 0, &puts("newer", vec![guarded.clone()])).await?;
     let mut delete = puts("delete", vec![]);
     delete.deletes.push(guarded.id.clone());
-    for changes in [puts("change", vec![entity("user", "changed")?, entity("other", "x")?]), delete] {
+    for changes in [
+        puts("change", vec![entity("user", "changed")?, entity("other", "x")?]),
+        delete,
+    ] {
         let answer = registry.commit(&shop, Version(1), &changes).await;
-        refused(answer, &[ErrorKind::Unsupported], "changing an object of a newer writer")?;
+        refused(
+            answer,
+            &[ErrorKind::Unsupported],
+            "changing an object of a newer writer",
+        )?;
     }
     let snapshot = newest(&registry, &shop).await?;
-    same(snapshot.version(), Version(1), "the version after refused changes")?;
-    same(snapshot.records().get(&guarded.id), Some(&guarded), "the guarded object")?;
+    same(
+        snapshot.version(),
+        Version(1),
+        "the version after refused changes",
+    )?;
+    same(
+        snapshot.records().get(&guarded.id),
+        Some(&guarded),
+        "the guarded object",
+    )?;
     // Everything else may still change.
     commit(&registry, &shop, 1, &puts("other", vec![entity("other", "x")?])).await?;
     Ok(())
@@ -228,10 +324,22 @@ async fn refused_leaves_nothing(cx: &Cx<'_>) -> Verdict {
         registry.commit(&shop, Version(0), &changes).await.is_err(),
         "an object that cannot be read was committed"
     );
-    same(newest(&registry, &shop).await?.version(), Version(0), "the version after refused changes")?;
-    same(registry.history(&shop, None, 10).await?.len(), 0, "commits after refused changes")?;
+    same(
+        newest(&registry, &shop).await?.version(),
+        Version(0),
+        "the version after refused changes",
+    )?;
+    same(
+        registry.history(&shop, None, 10).await?.len(),
+        0,
+        "commits after refused changes",
+    )?;
     commit(&registry, &shop, 0, &puts("good", vec![entity("good", "x")?])).await?;
-    same(newest(&registry, &shop).await?.records().len(), 1, "objects after a good commit")
+    same(
+        newest(&registry, &shop).await?.records().len(),
+        1,
+        "objects after a good commit",
+    )
 }
 
 async fn large(cx: &Cx<'_>) -> Verdict {
@@ -243,19 +351,33 @@ async fn large(cx: &Cx<'_>) -> Verdict {
     }
     let mut changes = puts("a whole catalog", records);
     for number in 0..100 {
-        changes.layouts.push(view_layout(&shop, &format!("view_{number}"), number, 50)?);
+        changes
+            .layouts
+            .push(view_layout(&shop, &format!("view_{number}"), number, 50)?);
     }
     commit(&registry, &shop, 0, &changes).await?;
     let want = Snapshot::empty(shop.clone()).apply(&changes)?;
-    same_snapshot(&*newest(&cx.open().await?, &shop).await?, &want, "a large version")?;
-    same(registry.history(&shop, None, 1).await?, vec![changes.commit(Version(1))], "its history entry")
+    same_snapshot(
+        &*newest(&cx.open().await?, &shop).await?,
+        &want,
+        "a large version",
+    )?;
+    same(
+        registry.history(&shop, None, 1).await?,
+        vec![changes.commit(Version(1))],
+        "its history entry",
+    )
 }
 
 async fn empty(cx: &Cx<'_>) -> Verdict {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
     commit(&registry, &shop, 0, &puts("nothing", vec![])).await?;
-    same(newest(&registry, &shop).await?.version(), Version(1), "the version after an empty commit")
+    same(
+        newest(&registry, &shop).await?.version(),
+        Version(1),
+        "the version after an empty commit",
+    )
 }
 
 async fn projects(cx: &Cx<'_>) -> Verdict {
@@ -287,7 +409,12 @@ async fn projects(cx: &Cx<'_>) -> Verdict {
         );
     }
     let known = newest(&registry, &project("shop")?).await?.version();
-    let loaded = registry.load(&project("shop")?, Some(known), Duration::ZERO).await?;
-    ensure!(matches!(loaded, Loaded::Unchanged), "a project changed by the commits of another");
+    let loaded = registry
+        .load(&project("shop")?, Some(known), Duration::ZERO)
+        .await?;
+    ensure!(
+        matches!(loaded, Loaded::Unchanged),
+        "a project changed by the commits of another"
+    );
     Ok(())
 }

@@ -15,7 +15,10 @@ pub(crate) fn cases<'f>() -> Vec<Case<Cx<'f>>> {
     ]
 }
 
-async fn filled(cx: &Cx<'_>, count: u64) -> Verdict<(std::sync::Arc<dyn larder_core::Registry>, Vec<Commit>)> {
+async fn filled(
+    cx: &Cx<'_>,
+    count: u64,
+) -> Verdict<(std::sync::Arc<dyn larder_core::Registry>, Vec<Commit>)> {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
     let mut commits = Vec::new();
@@ -43,7 +46,11 @@ async fn limit(cx: &Cx<'_>) -> Verdict {
     let (registry, commits) = filled(cx, 12).await?;
     for limit in [0, 1, 5, 11, 12, 13, usize::MAX] {
         let history = registry.history(&project("shop")?, None, limit).await?;
-        same(history.as_slice(), &commits[..limit.min(12)], &format!("at most {limit} commits"))?;
+        same(
+            history.as_slice(),
+            &commits[..limit.min(12)],
+            &format!("at most {limit} commits"),
+        )?;
     }
     Ok(())
 }
@@ -53,7 +60,11 @@ async fn before(cx: &Cx<'_>) -> Verdict {
     let shop = project("shop")?;
     for (before, first) in [(13, 0), (12, 1), (2, 11), (1, 12), (0, 12), (1_000, 0)] {
         let history = registry.history(&shop, Some(Version(before)), 100).await?;
-        same(history.as_slice(), &commits[first..], &format!("commits before version {before}"))?;
+        same(
+            history.as_slice(),
+            &commits[first..],
+            &format!("commits before version {before}"),
+        )?;
     }
     for size in [1, 5, 7] {
         let mut pages: Vec<Commit> = Vec::new();
@@ -74,7 +85,14 @@ async fn before(cx: &Cx<'_>) -> Verdict {
 async fn texts(cx: &Cx<'_>) -> Verdict {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
-    let texts = ["", "Åsa Öberg <asa@example.org>", "multi\nline\r\n\t\"quoted\" \\ {}", "日本 👩‍👩‍👧", "a/b:c*?|<>", "\u{0}\u{1b}[0m"];
+    let texts = [
+        "",
+        "Åsa Öberg <asa@example.org>",
+        "multi\nline\r\n\t\"quoted\" \\ {}",
+        "日本 👩‍👩‍👧",
+        "a/b:c*?|<>",
+        "\u{0}\u{1b}[0m",
+    ];
     let times = [i64::MIN, -1, 0, 1, 1_777_777_777_777_777, i64::MAX];
     let mut want = Vec::new();
     for ((base, text), time) in (0_u64..).zip(texts).zip(times) {
@@ -84,5 +102,9 @@ async fn texts(cx: &Cx<'_>) -> Verdict {
         commit(&registry, &shop, base, &changes).await?;
         want.insert(0, changes.commit(Version(base + 1)));
     }
-    same(cx.open().await?.history(&shop, None, 100).await?, want, "commits with unusual texts and times")
+    same(
+        cx.open().await?.history(&shop, None, 100).await?,
+        want,
+        "commits with unusual texts and times",
+    )
 }

@@ -61,7 +61,9 @@ async fn runs(ledger: &Arc<dyn Ledger>, shop: &ProjectName) -> Verdict<Vec<RunRe
 }
 
 async fn compacted(ledger: &Arc<dyn Ledger>, shop: &ProjectName) -> Verdict<Vec<RunRecord>> {
-    ledger.compact(shop, &ViewName::new("stats")?, Generation(7)).await?;
+    ledger
+        .compact(shop, &ViewName::new("stats")?, Generation(7))
+        .await?;
     runs(ledger, shop).await
 }
 
@@ -73,7 +75,14 @@ async fn record(cx: &Cx<'_>) -> Verdict {
     mine.store = StoreIdentity(u128::MAX - 1);
     mine.slots = vec![0, 7, u16::MAX];
     mine.owner = "åsa \"x\" 日本@host:1\n".to_owned();
-    mine.done = vec![interval(i64::MIN + 200, i64::MAX), Interval { after: Micros::MIN, until: Micros(0), floor: Micros::MIN }];
+    mine.done = vec![
+        interval(i64::MIN + 200, i64::MAX),
+        Interval {
+            after: Micros::MIN,
+            until: Micros(0),
+            floor: Micros::MIN,
+        },
+    ];
     mine.rows_read = u64::MAX;
     ledger.record(&shop, &mine).await?;
     same(runs(&ledger, &shop).await?, vec![mine.clone()], "the record")?;
@@ -86,7 +95,11 @@ async fn record(cx: &Cx<'_>) -> Verdict {
     mine.error = Some("disk full".to_owned());
     for _ in 0..2 {
         ledger.record(&shop, &mine).await?;
-        same(runs(&ledger, &shop).await?, vec![mine.clone(), other.clone()], "the records after replacing one")?;
+        same(
+            runs(&ledger, &shop).await?,
+            vec![mine.clone(), other.clone()],
+            "the records after replacing one",
+        )?;
     }
     Ok(())
 }
@@ -97,9 +110,18 @@ async fn order(cx: &Cx<'_>) -> Verdict {
     let mut starts: Vec<i64> = (-10..10).collect();
     Rng::new(3).shuffle(&mut starts);
     for start in &starts {
-        ledger.record(&shop, &run(&format!("r{}", start * start + start), *start, RunState::Done)?).await?;
+        ledger
+            .record(
+                &shop,
+                &run(&format!("r{}", start * start + start), *start, RunState::Done)?,
+            )
+            .await?;
     }
-    let found: Vec<i64> = runs(&ledger, &shop).await?.iter().map(|run| run.started.0).collect();
+    let found: Vec<i64> = runs(&ledger, &shop)
+        .await?
+        .iter()
+        .map(|run| run.started.0)
+        .collect();
     let ordered = found.is_sorted();
     ensure!(ordered, "runs are not oldest first: {found:?}");
     Ok(())
@@ -107,7 +129,13 @@ async fn order(cx: &Cx<'_>) -> Verdict {
 
 async fn isolation(cx: &Cx<'_>) -> Verdict {
     let ledger = cx.fresh().await?.ledger();
-    let places = [("shop", "stats", 7), ("shop", "stats", 70), ("shop", "stats_2", 7), ("shop-eu", "stats", 7), ("sho", "stat", 7)];
+    let places = [
+        ("shop", "stats", 7),
+        ("shop", "stats", 70),
+        ("shop", "stats_2", 7),
+        ("shop-eu", "stats", 7),
+        ("sho", "stat", 7),
+    ];
     for (number, (project_name, view, generation)) in (0_i64..).zip(places) {
         let mut record = run("same-id", number, RunState::Done)?;
         record.view = ViewName::new(view)?;
@@ -116,31 +144,65 @@ async fn isolation(cx: &Cx<'_>) -> Verdict {
     }
     for (number, (project_name, view, generation)) in (0_i64..).zip(places) {
         let found = ledger
-            .runs(&project(project_name)?, &ViewName::new(view)?, Generation(generation))
+            .runs(
+                &project(project_name)?,
+                &ViewName::new(view)?,
+                Generation(generation),
+            )
             .await?;
         let starts: Vec<i64> = found.iter().map(|run| run.started.0).collect();
-        same(starts, vec![number], &format!("runs of {project_name}/{view}/{generation}"))?;
+        same(
+            starts,
+            vec![number],
+            &format!("runs of {project_name}/{view}/{generation}"),
+        )?;
     }
-    ledger.compact(&project("shop")?, &ViewName::new("stats")?, Generation(7)).await?;
-    let found = ledger.runs(&project("shop")?, &ViewName::new("stats")?, Generation(70)).await?;
+    ledger
+        .compact(&project("shop")?, &ViewName::new("stats")?, Generation(7))
+        .await?;
+    let found = ledger
+        .runs(&project("shop")?, &ViewName::new("stats")?, Generation(70))
+        .await?;
     same(found.len(), 1, "runs of another generation after compacting")
 }
 
 async fn no_version(cx: &Cx<'_>) -> Verdict {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
-    registry.ledger().record(&shop, &run("aa", 1, RunState::Done)?).await?;
-    same(registry.projects().await?, vec![], "projects after recording only")?;
+    registry
+        .ledger()
+        .record(&shop, &run("aa", 1, RunState::Done)?)
+        .await?;
+    same(
+        registry.projects().await?,
+        vec![],
+        "projects after recording only",
+    )?;
     commit(&registry, &shop, 0, &puts("a", vec![])).await?;
     for number in 0..5 {
-        registry.ledger().record(&shop, &run(&format!("r{number}"), number, RunState::Done)?).await?;
+        registry
+            .ledger()
+            .record(&shop, &run(&format!("r{number}"), number, RunState::Done)?)
+            .await?;
         compacted(&registry.ledger(), &shop).await?;
     }
-    same(newest(&registry, &shop).await?.version(), Version(1), "the version after recording")?;
-    same(registry.history(&shop, None, 10).await?.len(), 1, "commits after recording")?;
+    same(
+        newest(&registry, &shop).await?.version(),
+        Version(1),
+        "the version after recording",
+    )?;
+    same(
+        registry.history(&shop, None, 10).await?.len(),
+        1,
+        "commits after recording",
+    )?;
     let before = total(&runs(&registry.ledger(), &shop).await?);
     commit(&registry, &shop, 1, &puts("b", vec![])).await?;
-    same(total(&runs(&registry.ledger(), &shop).await?), before, "the ledger after a commit")
+    same(
+        total(&runs(&registry.ledger(), &shop).await?),
+        before,
+        "the ledger after a commit",
+    )
 }
 
 async fn races(cx: &Cx<'_>) -> Verdict {
@@ -148,7 +210,14 @@ async fn races(cx: &Cx<'_>) -> Verdict {
     let shop = project("shop")?;
     let mut tasks = Vec::new();
     for number in 0..8 {
-        let (handle, shop) = (if number % 2 == 0 { registry.clone() } else { cx.open().await? }, shop.clone());
+        let (handle, shop) = (
+            if number % 2 == 0 {
+                registry.clone()
+            } else {
+                cx.open().await?
+            },
+            shop.clone(),
+        );
         tasks.push(tokio::spawn(async move {
             let mut record = run(&format!("r{number}"), number, RunState::Running)?;
             for step in 0..6 {
@@ -165,7 +234,11 @@ async fn races(cx: &Cx<'_>) -> Verdict {
     for task in tasks {
         want.push(joined(task).await??);
     }
-    same(runs(&registry.ledger(), &shop).await?, want, "the records of eight runs")
+    same(
+        runs(&registry.ledger(), &shop).await?,
+        want,
+        "the records of eight runs",
+    )
 }
 
 /// What records say together, by what they are about: sorted intervals, then rows read, written, stale.
@@ -179,7 +252,10 @@ fn total(runs: &[RunRecord]) -> Total {
         done.extend(&run.done);
         done.sort();
         done.dedup();
-        for (sum, more) in rows.iter_mut().zip([run.rows_read, run.rows_written, run.rows_stale]) {
+        for (sum, more) in rows
+            .iter_mut()
+            .zip([run.rows_read, run.rows_written, run.rows_stale])
+        {
             *sum += more;
         }
     }
@@ -195,16 +271,29 @@ async fn compact(cx: &Cx<'_>) -> Verdict {
             5 => RunState::Failed,
             _ => RunState::Done,
         };
-        ledger.record(&shop, &run(&format!("r{number:02}"), number * 20, state)?).await?;
+        ledger
+            .record(&shop, &run(&format!("r{number:02}"), number * 20, state)?)
+            .await?;
     }
     let before = runs(&ledger, &shop).await?;
     let after = compacted(&ledger, &shop).await?;
-    ensure!(after.len() < before.len(), "compacting twelve records left {}", after.len());
+    ensure!(
+        after.len() < before.len(),
+        "compacting twelve records left {}",
+        after.len()
+    );
     same(total(&after), total(&before), "what all records say together")?;
     for running in before.iter().filter(|run| run.state == RunState::Running) {
-        ensure!(after.contains(running), "the running record `{}` was touched", running.run);
+        ensure!(
+            after.contains(running),
+            "the running record `{}` was touched",
+            running.run
+        );
     }
-    ensure!(after.iter().any(|run| run.run == "r11"), "the newest finished run is no longer shown");
+    ensure!(
+        after.iter().any(|run| run.run == "r11"),
+        "the newest finished run is no longer shown"
+    );
     let mut ids: Vec<&str> = after.iter().map(|run| run.run.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -214,20 +303,37 @@ async fn compact(cx: &Cx<'_>) -> Verdict {
     running.rows_read = 777;
     ledger.record(&shop, &running).await?;
     let later = runs(&ledger, &shop).await?;
-    same(later.len(), after.len(), "records after the running one wrote again")?;
-    ensure!(later.contains(&running), "a running record could not be replaced after compacting");
+    same(
+        later.len(),
+        after.len(),
+        "records after the running one wrote again",
+    )?;
+    ensure!(
+        later.contains(&running),
+        "a running record could not be replaced after compacting"
+    );
     Ok(())
 }
 
 async fn compact_again(cx: &Cx<'_>) -> Verdict {
     let ledger = cx.fresh().await?.ledger();
     let shop = project("shop")?;
-    same(compacted(&ledger, &shop).await?, vec![], "an empty ledger compacted")?;
+    same(
+        compacted(&ledger, &shop).await?,
+        vec![],
+        "an empty ledger compacted",
+    )?;
     let only = run("only", 1, RunState::Done)?;
     ledger.record(&shop, &only).await?;
-    same(compacted(&ledger, &shop).await?, vec![only], "one record compacted")?;
+    same(
+        compacted(&ledger, &shop).await?,
+        vec![only],
+        "one record compacted",
+    )?;
     for number in 0..6 {
-        ledger.record(&shop, &run(&format!("r{number}"), number * 20, RunState::Done)?).await?;
+        ledger
+            .record(&shop, &run(&format!("r{number}"), number * 20, RunState::Done)?)
+            .await?;
     }
     let want = total(&runs(&ledger, &shop).await?);
     let once = compacted(&ledger, &shop).await?;
@@ -248,7 +354,11 @@ async fn compact_apart(cx: &Cx<'_>) -> Verdict {
     }
     let before = total(&runs(&ledger, &shop).await?);
     same(before.len(), 8, "different things recorded")?;
-    same(total(&compacted(&ledger, &shop).await?), before, "what all records say together")
+    same(
+        total(&compacted(&ledger, &shop).await?),
+        before,
+        "what all records say together",
+    )
 }
 
 async fn compact_races(cx: &Cx<'_>) -> Verdict {
@@ -283,7 +393,11 @@ async fn compact_races(cx: &Cx<'_>) -> Verdict {
             want.push(run("", number * 100 + step, RunState::Done)?);
         }
     }
-    same(total(&compacted(&registry.ledger(), &shop).await?), total(&want), "what all records say together")
+    same(
+        total(&compacted(&registry.ledger(), &shop).await?),
+        total(&want),
+        "what all records say together",
+    )
 }
 
 async fn reopen(cx: &Cx<'_>) -> Verdict {

@@ -35,7 +35,10 @@ async fn writer(registry: Arc<dyn Registry>, shop: ProjectName, number: usize) -
                 .map_or(0, |entity| entity.description.parse::<usize>().unwrap_or(0));
             let changes = puts(
                 &format!("{number}/{update}"),
-                vec![entity("counter", &(counted + 1).to_string())?, entity(&format!("w{number}_{update}"), "x")?],
+                vec![
+                    entity("counter", &(counted + 1).to_string())?,
+                    entity(&format!("w{number}_{update}"), "x")?,
+                ],
             );
             match registry.commit(&shop, snapshot.version(), &changes).await {
                 Ok(_) => break,
@@ -52,7 +55,11 @@ async fn race(handles: &[Arc<dyn Registry>]) -> Verdict {
     let shop = project("shop")?;
     let mut tasks = Vec::new();
     for number in 0..WRITERS {
-        tasks.push(tokio::spawn(writer(handles[number % handles.len()].clone(), shop.clone(), number)));
+        tasks.push(tokio::spawn(writer(
+            handles[number % handles.len()].clone(),
+            shop.clone(),
+            number,
+        )));
     }
     for task in tasks {
         joined(task).await??;
@@ -60,8 +67,16 @@ async fn race(handles: &[Arc<dyn Registry>]) -> Verdict {
     let total = WRITERS * UPDATES;
     for registry in handles {
         let snapshot = newest(registry, &shop).await?;
-        same(snapshot.version(), Version(total as u64), "the version after all updates")?;
-        same(&*snapshot.catalog().entity("counter")?.description, &*total.to_string(), "the counter")?;
+        same(
+            snapshot.version(),
+            Version(total as u64),
+            "the version after all updates",
+        )?;
+        same(
+            &*snapshot.catalog().entity("counter")?.description,
+            &*total.to_string(),
+            "the counter",
+        )?;
         same(snapshot.records().len(), total + 1, "objects after all updates")?;
         let history = registry.history(&shop, None, 1_000).await?;
         let versions: Vec<u64> = history.iter().map(|commit| commit.version.0).collect();
@@ -82,14 +97,18 @@ async fn across_handles(cx: &Cx<'_>) -> Verdict {
 }
 
 async fn one_winner(cx: &Cx<'_>) -> Verdict {
-    for round in 0..cx.options.seeds {
-        let registry = cx.fresh().await?;
-        let shop = project("shop")?;
+    let registry = cx.fresh().await?;
+    for round in 0..12 + cx.options.seeds {
+        let shop = project(&format!("shop-{round}"))?;
+        let start = Arc::new(tokio::sync::Barrier::new(8));
         let mut tasks = Vec::new();
         for number in 0..8 {
-            let (registry, shop) = (registry.clone(), shop.clone());
+            let (registry, shop, start) = (registry.clone(), shop.clone(), start.clone());
             let changes = puts(&format!("{number}"), vec![entity(&format!("e{number}"), "x")?]);
-            tasks.push(tokio::spawn(async move { registry.commit(&shop, Version(0), &changes).await }));
+            tasks.push(tokio::spawn(async move {
+                start.wait().await;
+                registry.commit(&shop, Version(0), &changes).await
+            }));
         }
         let mut winners = Vec::new();
         for (number, task) in tasks.into_iter().enumerate() {
@@ -117,13 +136,21 @@ async fn same_commit(cx: &Cx<'_>) -> Verdict {
     let mut tasks = Vec::new();
     for _ in 0..8 {
         let (registry, shop, changes) = (registry.clone(), shop.clone(), changes.clone());
-        tasks.push(tokio::spawn(async move { registry.commit(&shop, Version(0), &changes).await }));
+        tasks.push(tokio::spawn(async move {
+            registry.commit(&shop, Version(0), &changes).await
+        }));
     }
     for task in tasks {
-        let version = joined(task).await?.map_err(|error| Stop::from(error).during("one commit sent eight times"))?;
+        let version = joined(task)
+            .await?
+            .map_err(|error| Stop::from(error).during("one commit sent eight times"))?;
         same(version, Version(1), "the version that each sender is told")?;
     }
-    same(registry.history(&shop, None, 10).await?.len(), 1, "commits in the history")
+    same(
+        registry.history(&shop, None, 10).await?.len(),
+        1,
+        "commits in the history",
+    )
 }
 
 async fn readers(cx: &Cx<'_>) -> Verdict {
@@ -147,14 +174,27 @@ async fn readers(cx: &Cx<'_>) -> Verdict {
     while last < Version(VERSIONS) {
         let finished = task.is_finished();
         let snapshot = newest(&reader, &shop).await?;
-        ensure!(snapshot.version() >= last, "a reader went back from version {last} to {}", snapshot.version());
+        ensure!(
+            snapshot.version() >= last,
+            "a reader went back from version {last} to {}",
+            snapshot.version()
+        );
         last = snapshot.version();
         if last > Version(0) {
-            let (left, right) = (snapshot.catalog().entity("left")?, snapshot.catalog().entity("right")?);
+            let (left, right) = (
+                snapshot.catalog().entity("left")?,
+                snapshot.catalog().entity("right")?,
+            );
             let text = last.to_string();
-            ensure!(left.description == text && right.description == text, "version {last} was read half");
+            ensure!(
+                left.description == text && right.description == text,
+                "version {last} was read half"
+            );
         }
-        ensure!(!finished || last == Version(VERSIONS), "the writer has ended, and version {last} is read");
+        ensure!(
+            !finished || last == Version(VERSIONS),
+            "the writer has ended, and version {last} is read"
+        );
         tokio::task::yield_now().await;
     }
     joined(task).await?
@@ -164,7 +204,13 @@ async fn cancelled(cx: &Cx<'_>) -> Verdict {
     let registry = cx.fresh().await?;
     let shop = project("shop")?;
     for (base, micros) in (0_u64..).zip([0, 50, 200, 1_000, 5_000]) {
-        let changes = puts(&format!("{base}"), vec![entity("left", &base.to_string())?, entity("right", &base.to_string())?]);
+        let changes = puts(
+            &format!("{base}"),
+            vec![
+                entity("left", &base.to_string())?,
+                entity("right", &base.to_string())?,
+            ],
+        );
         {
             let (registry, shop, changes) = (registry.clone(), shop.clone(), changes.clone());
             let task = tokio::spawn(async move { registry.commit(&shop, Version(base), &changes).await });
@@ -173,10 +219,21 @@ async fn cancelled(cx: &Cx<'_>) -> Verdict {
             let _ = task.await;
         }
         let seen = newest(&registry, &shop).await?.version();
-        ensure!(seen == Version(base) || seen == Version(base + 1), "version {seen} after a dropped commit on {base}");
+        ensure!(
+            seen == Version(base) || seen == Version(base + 1),
+            "version {seen} after a dropped commit on {base}"
+        );
         let version = registry.commit(&shop, Version(base), &changes).await?;
-        same(version, Version(base + 1), "the version of a commit that was dropped and sent again")?;
-        same(registry.history(&shop, None, 100).await?.len() as u64, base + 1, "commits after it was sent again")?;
+        same(
+            version,
+            Version(base + 1),
+            "the version of a commit that was dropped and sent again",
+        )?;
+        same(
+            registry.history(&shop, None, 100).await?.len() as u64,
+            base + 1,
+            "commits after it was sent again",
+        )?;
     }
     Ok(())
 }

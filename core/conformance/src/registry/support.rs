@@ -73,10 +73,18 @@ pub(crate) fn puts(message: &str, records: Vec<Record>) -> ChangeSet {
     changes
 }
 
-pub(crate) fn view_layout(project: &ProjectName, view: &str, generation: u32, slots: usize) -> Verdict<ViewLayout> {
+pub(crate) fn view_layout(
+    project: &ProjectName,
+    view: &str,
+    generation: u32,
+    slots: usize,
+) -> Verdict<ViewLayout> {
     let mut features = Vec::new();
     for number in 0..slots {
-        features.push(Slot::new(FeatureName::new(format!("f{number}"))?, ValueType::INT64));
+        features.push(Slot::new(
+            FeatureName::new(format!("f{number}"))?,
+            ValueType::INT64,
+        ));
     }
     let key = JoinKey {
         name: ColumnName::new("user_id")?,
@@ -96,7 +104,10 @@ pub(crate) async fn newest(registry: &Arc<dyn Registry>, project: &ProjectName) 
     match registry.load(project, None, Duration::ZERO).await? {
         Loaded::Changed(snapshot) => Ok(snapshot),
         Loaded::Unchanged => {
-            ensure!(false, "load without a known version answered that nothing changed");
+            ensure!(
+                false,
+                "load without a known version answered that nothing changed"
+            );
             Ok(Arc::new(Snapshot::empty(project.clone())))
         }
     }
@@ -109,7 +120,11 @@ pub(crate) fn same_snapshot(got: &Snapshot, want: &Snapshot, what: &str) -> Verd
     same(&got.project, &want.project, &format!("{what}: the project"))?;
     same(&got.records, &want.records, &format!("{what}: the records"))?;
     same(&got.layouts, &want.layouts, &format!("{what}: the layouts"))?;
-    same(&got.retired, &want.retired, &format!("{what}: the retired generations"))
+    same(
+        &got.retired,
+        &want.retired,
+        &format!("{what}: the retired generations"),
+    )
 }
 
 /// Commits on top of the newest version, and returns the new one.

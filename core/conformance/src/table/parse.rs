@@ -27,7 +27,9 @@ impl Scenario {
         let mut scenario = Self::default();
         for section in sections(text)? {
             let heading = section.heading.join(" ");
-            scenario.add(&section).map_err(|error| error.with("section", heading))?;
+            scenario
+                .add(&section)
+                .map_err(|error| error.with("section", heading))?;
         }
         Ok(scenario)
     }
@@ -97,11 +99,20 @@ fn source(name: &str, section: &Section<'_>) -> Result<Facts> {
     }
     let source: Source = serde_json::from_value(document.into())
         .map_err(|error| wrong("the options are not those of a source").source(error))?;
-    let (header, rows) = section.table.split_first().ok_or_else(|| wrong("there is no table"))?;
-    let columns = header.iter().map(|cell| column(cell)).collect::<Result<Vec<_>>>()?;
+    let (header, rows) = section
+        .table
+        .split_first()
+        .ok_or_else(|| wrong("there is no table"))?;
+    let columns = header
+        .iter()
+        .map(|cell| column(cell))
+        .collect::<Result<Vec<_>>>()?;
     let types: Vec<ValueType> = columns.iter().map(|column| column.of).collect();
     let mut facts = Facts::new(source, columns);
-    facts.rows = rows.iter().map(|row| values(row, &types)).collect::<Result<_>>()?;
+    facts.rows = rows
+        .iter()
+        .map(|row| values(row, &types))
+        .collect::<Result<_>>()?;
     facts.cuts = section.cuts.clone();
     Ok(facts)
 }
@@ -132,12 +143,17 @@ fn storage(text: &str) -> Result<Stored> {
         "float32" => Stored::As(DataType::Float32),
         "large_string" => Stored::As(DataType::LargeUtf8),
         "string_view" => Stored::As(DataType::Utf8View),
-        "dictionary" => Stored::As(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
+        "dictionary" => Stored::As(DataType::Dictionary(
+            Box::new(DataType::Int32),
+            Box::new(DataType::Utf8),
+        )),
         "s" => in_utc(TimeUnit::Second),
         "ms" => in_utc(TimeUnit::Millisecond),
         "ns" => in_utc(TimeUnit::Nanosecond),
         _ => {
-            let ahead = text.strip_prefix("naive").ok_or_else(|| wrong(format!("no storage `{text}`")))?;
+            let ahead = text
+                .strip_prefix("naive")
+                .ok_or_else(|| wrong(format!("no storage `{text}`")))?;
             Stored::Naive(offset(ahead).ok_or_else(|| wrong(format!("no offset `{ahead}`")))?)
         }
     })
@@ -155,7 +171,11 @@ fn offset(text: &str) -> Option<i64> {
 
 fn values(row: &[&str], types: &[ValueType]) -> Result<Vec<Value>> {
     if row.len() != types.len() {
-        return Err(wrong(format!("a row has {} cells, the table {} columns", row.len(), types.len())));
+        return Err(wrong(format!(
+            "a row has {} cells, the table {} columns",
+            row.len(),
+            types.len()
+        )));
     }
     row.iter().zip(types).map(|(text, of)| value(text, *of)).collect()
 }
@@ -172,8 +192,13 @@ fn value(text: &str, of: ValueType) -> Result<Value> {
 }
 
 fn spine(section: &Section<'_>) -> Result<Spine> {
-    let (header, rows) = section.table.split_first().ok_or_else(|| wrong("there is no table"))?;
-    let (last, keys) = header.split_last().ok_or_else(|| wrong("the table has no columns"))?;
+    let (header, rows) = section
+        .table
+        .split_first()
+        .ok_or_else(|| wrong("there is no table"))?;
+    let (last, keys) = header
+        .split_last()
+        .ok_or_else(|| wrong("the table has no columns"))?;
     if *last != "T" {
         return Err(wrong("the last column of the entity rows is not `T`"));
     }
@@ -181,7 +206,10 @@ fn spine(section: &Section<'_>) -> Result<Spine> {
     let mut types: Vec<ValueType> = columns.iter().map(|column| column.of).collect();
     types.push(ValueType::TIMESTAMP);
     let mut spine = Spine {
-        columns: columns.into_iter().map(|column| (column.name, column.of)).collect(),
+        columns: columns
+            .into_iter()
+            .map(|column| (column.name, column.of))
+            .collect(),
         ..Spine::default()
     };
     for row in rows {
@@ -210,19 +238,27 @@ fn pairs(text: &str) -> Vec<(&str, &str)> {
 fn view(name: &str, section: &Section<'_>, scenario: &Scenario) -> Result<View> {
     let option = |name| section.options.get(name).copied();
     let table = match option("source") {
-        Some(source) => scenario.tables.iter().position(|table| table.source.name == *source),
+        Some(source) => scenario
+            .tables
+            .iter()
+            .position(|table| table.source.name == *source),
         None => (!scenario.tables.is_empty()).then_some(0),
     };
     let table = table.ok_or_else(|| wrong("the view's source is not there"))?;
     let mut keys = Vec::new();
     for (key, column) in pairs(option("keys").unwrap_or_default()) {
         let found = scenario.spine.columns.iter().position(|(name, _)| name == column);
-        keys.push((key.to_owned(), found.ok_or_else(|| wrong(format!("no entity column `{column}`")))?));
+        keys.push((
+            key.to_owned(),
+            found.ok_or_else(|| wrong(format!("no entity column `{column}`")))?,
+        ));
     }
     let features = pairs(option("features").unwrap_or_default());
     let features = features.iter().map(|(name, _)| (*name).to_owned()).collect();
     let mut view = View::new(name, table, keys, features);
-    view.ttl = option("ttl").map(|text| text.parse::<Span>().map(|span| span.0)).transpose()?;
+    view.ttl = option("ttl")
+        .map(|text| text.parse::<Span>().map(|span| span.0))
+        .transpose()?;
     view.knowledge = match option("knowledge") {
         None => None,
         Some("as_of") => Some(Knowledge::AsOf),
@@ -235,7 +271,10 @@ fn view(name: &str, section: &Section<'_>, scenario: &Scenario) -> Result<View> 
 fn expected(name: &str, section: &Section<'_>, scenario: &Scenario) -> Result<Expected> {
     let view = scenario.views.iter().position(|view| view.name == name);
     let view = view.ok_or_else(|| wrong("the view is not there"))?;
-    let (header, rows) = section.table.split_first().ok_or_else(|| wrong("there is no table"))?;
+    let (header, rows) = section
+        .table
+        .split_first()
+        .ok_or_else(|| wrong("there is no table"))?;
     let facts = &scenario.tables[scenario.views[view].table];
     let mut types = Vec::new();
     for column in header {
@@ -252,7 +291,10 @@ fn expected(name: &str, section: &Section<'_>, scenario: &Scenario) -> Result<Ex
     Ok(Expected {
         view,
         columns: header.iter().map(|name| (*name).to_owned()).collect(),
-        rows: rows.iter().map(|row| values(row, &types)).collect::<Result<_>>()?,
+        rows: rows
+            .iter()
+            .map(|row| values(row, &types))
+            .collect::<Result<_>>()?,
         counts,
     })
 }

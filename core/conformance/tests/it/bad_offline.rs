@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use larder_conformance::{Loaded, OfflineFixture, SourceTable};
-use larder_core::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use larder_core::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+};
 use larder_core::arrow::cast::cast;
 use larder_core::arrow::compute::concat::concat_batches;
 use larder_core::arrow::compute::take::{take, take_record_batch};
-use larder_core::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use larder_core::arrow::datatypes::{
+    DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
 use larder_core::async_trait::async_trait;
 use larder_core::convert::null_array;
 use larder_core::memory::MemoryOffline;
 use larder_core::model::{Knowledge, Source};
 use larder_core::{
-    BatchStream, EntityRows, Error, Explanation, Health, HistoricalRead, JoinReport, JoinedBatch, JoinedStream,
-    JoinedView, LatestRead, Micros, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, Result, Span,
-    ValueType, ViewScan,
+    BatchStream, EntityRows, Error, Explanation, Health, HistoricalRead, JoinReport, JoinedBatch,
+    JoinedStream, JoinedView, LatestRead, Micros, OfflineCapabilities, OfflineOptions, OfflineStore,
+    RangeRead, Result, Span, ValueType, ViewScan,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,11 @@ impl OfflineFixture for Fixture {
 
     async fn load(&self, mut tables: Vec<SourceTable>) -> Result<Loaded> {
         for table in &mut tables {
-            table.batches = table.batches.iter().map(|batch| self.stored(&table.source, batch)).collect();
+            table.batches = table
+                .batches
+                .iter()
+                .map(|batch| self.stored(&table.source, batch))
+                .collect();
             if self.0 == How::FirstOfTies {
                 table.batches.reverse();
             }
@@ -203,7 +211,9 @@ impl Bad {
                 How::SeesTheWholeDay => {
                     let day = 86_400_000_000;
                     let end = |t: i64| (t.div_euclid(day) * day).saturating_add(day - 1).max(t);
-                    *times = times.unary::<_, TimestampMicrosecondType>(end).with_timezone("UTC");
+                    *times = times
+                        .unary::<_, TimestampMicrosecondType>(end)
+                        .with_timezone("UTC");
                 }
                 How::NullKeysMatch => keys.iter_mut().for_each(|key| *key = without_nulls(key)),
                 _ => {}
@@ -215,7 +225,11 @@ impl Bad {
             match self.how {
                 How::TtlExclusive => view.ttl = view.ttl.map(|ttl| Span((ttl.0 - 1).max(0))),
                 How::TtlIgnored => view.ttl = None,
-                How::TtlFromKnown => view.ttl = view.ttl.map(|ttl| Span(ttl.0.saturating_add(view.scan.source.available_after.0))),
+                How::TtlFromKnown => {
+                    view.ttl = view
+                        .ttl
+                        .map(|ttl| Span(ttl.0.saturating_add(view.scan.source.available_after.0)))
+                }
                 How::AsOfIgnored => view.knowledge = Knowledge::TieBreak,
                 How::AlwaysAsOf => view.knowledge = Knowledge::AsOf,
                 How::OverrideIgnored => view.knowledge = view.scan.source.knowledge,
@@ -292,7 +306,10 @@ impl Bad {
         let event = event.as_primitive::<TimestampMicrosecondType>();
         let mut oldest: BTreeMap<String, u32> = BTreeMap::new();
         for row in 0..whole.num_rows() as u32 {
-            let slices: Vec<ArrayRef> = whole.columns()[..keys].iter().map(|key| key.slice(row as usize, 1)).collect();
+            let slices: Vec<ArrayRef> = whole.columns()[..keys]
+                .iter()
+                .map(|key| key.slice(row as usize, 1))
+                .collect();
             let best = oldest.entry(format!("{slices:?}")).or_insert(row);
             if event.value(row as usize) < event.value(*best as usize) {
                 *best = row;
@@ -316,7 +333,11 @@ impl InternalFrom for Error {
 fn taken(whole: &JoinedBatch, rows: &UInt32Array) -> JoinedBatch {
     let times = |column: &TimestampMicrosecondArray| take(column, rows, None).unwrap().as_primitive().clone();
     let view = |view: &JoinedView| JoinedView {
-        features: view.features.iter().map(|feature| take(feature, rows, None).unwrap()).collect(),
+        features: view
+            .features
+            .iter()
+            .map(|feature| take(feature, rows, None).unwrap())
+            .collect(),
         event: times(&view.event),
         created: times(&view.created),
     };
@@ -346,7 +367,9 @@ impl OfflineStore for Bad {
             return Ok(schema);
         }
         let lower = |field: &Arc<Field>| field.as_ref().clone().with_name(field.name().to_lowercase());
-        Ok(Arc::new(Schema::new(schema.fields().iter().map(lower).collect::<Vec<_>>())))
+        Ok(Arc::new(Schema::new(
+            schema.fields().iter().map(lower).collect::<Vec<_>>(),
+        )))
     }
 
     async fn historical(&self, request: HistoricalRead, options: &OfflineOptions) -> Result<JoinedStream> {
@@ -374,8 +397,14 @@ impl OfflineStore for Bad {
             }
         }
         let whole_options = OfflineOptions::default().with_batch_rows(usize::MAX);
-        let rearranges = matches!(self.how, How::DropsUnmatched | How::DropsDuplicates | How::SortsByTime);
-        let joined = self.inner.historical(changed, if rearranges { &whole_options } else { &options }).await?;
+        let rearranges = matches!(
+            self.how,
+            How::DropsUnmatched | How::DropsDuplicates | How::SortsByTime
+        );
+        let joined = self
+            .inner
+            .historical(changed, if rearranges { &whole_options } else { &options })
+            .await?;
         self.report(&mut joined.report.lock());
         let how = self.how;
         let mut batches: Vec<JoinedBatch> = joined.batches.try_collect().await?;
@@ -428,8 +457,14 @@ impl OfflineStore for Bad {
                 let at = request.scan.keys.len();
                 request.scan.source = Arc::new(plain);
                 let kept = batches.into_iter().map(move |batch| {
-                    let event = batch.column(at).as_primitive::<TimestampMicrosecondType>().clone();
-                    let created = batch.column(at + 1).as_primitive::<TimestampMicrosecondType>().clone();
+                    let event = batch
+                        .column(at)
+                        .as_primitive::<TimestampMicrosecondType>()
+                        .clone();
+                    let created = batch
+                        .column(at + 1)
+                        .as_primitive::<TimestampMicrosecondType>()
+                        .clone();
                     let takes = |row: &u32| {
                         let row = *row as usize;
                         let late = how == How::LatestTakesCreatedLater && created.is_valid(row);
@@ -463,12 +498,22 @@ impl OfflineStore for Bad {
             How::AppendsPart => {
                 let mut count = 0;
                 while let Some(batch) = rows.try_next().await? {
-                    count += self.inner.append(scan, stream::iter([Ok(batch)]).boxed(), options).await?;
+                    count += self
+                        .inner
+                        .append(scan, stream::iter([Ok(batch)]).boxed(), options)
+                        .await?;
                 }
                 Ok(count)
             }
-            How::AppendCountsBatches => self.inner.append(scan, rows, options).await.map(|rows| rows.min(1)),
-            How::AppendForgets => rows.try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows() as u64) }).await,
+            How::AppendCountsBatches => self
+                .inner
+                .append(scan, rows, options)
+                .await
+                .map(|rows| rows.min(1)),
+            How::AppendForgets => {
+                rows.try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows() as u64) })
+                    .await
+            }
             _ => self.inner.append(scan, rows, options).await,
         }
     }

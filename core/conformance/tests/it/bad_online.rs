@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use larder_core::async_trait::async_trait;
 use larder_core::memory::MemoryOnline;
 use larder_core::{
-    Cell, EntityKeys, Error, FeatureBlock, Generation, Health, KeyGroup, LayoutChanges, OnlineCapabilities, OnlineDelete,
-    OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture, ReadOptions,
-    ReclaimReport, Result, RowRef, ScannedRow, SlotCell, StoreIdentity, Value, ViewLayout, WriteOptions,
-    WriteReport, WriteRule,
+    Cell, EntityKeys, Error, FeatureBlock, Generation, Health, KeyGroup, LayoutChanges, OnlineCapabilities,
+    OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture,
+    ReadOptions, ReclaimReport, Result, RowRef, ScannedRow, SlotCell, StoreIdentity, Value, ViewLayout,
+    WriteOptions, WriteReport, WriteRule,
 };
 use parking_lot::Mutex;
 
@@ -225,13 +225,20 @@ impl Bad {
         let mut batch = batch.clone();
         batch.layout = self.layout(&batch.layout);
         batch.keys = self.keys(&batch.keys);
-        self.generations.lock().push((batch.layout.project().clone(), batch.layout.generation()));
+        self.generations
+            .lock()
+            .push((batch.layout.project().clone(), batch.layout.generation()));
         match self.how {
             How::OverwritesUndeclared => {}
             How::NewestWinsUndeclared => {}
             How::LosesLastOfMany if batch.keys.len() > 5_000 => {
                 let (mut keys, mut rows) = (EntityKeys::new(), PackedRows::new());
-                for (key, row) in batch.keys.iter().zip(batch.rows.iter()).take(batch.keys.len() - 1) {
+                for (key, row) in batch
+                    .keys
+                    .iter()
+                    .zip(batch.rows.iter())
+                    .take(batch.keys.len() - 1)
+                {
                     push(&mut keys, key);
                     rows.push(row);
                 }
@@ -257,13 +264,19 @@ impl Bad {
             }
             How::TellsKeys => {
                 if batch.keys.iter().any(|key| key.is_none()) {
-                    let all: Vec<String> =
-                        batch.keys.iter().flatten().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+                    let all: Vec<String> = batch
+                        .keys
+                        .iter()
+                        .flatten()
+                        .map(|key| String::from_utf8_lossy(key).into_owned())
+                        .collect();
                     return Err(Error::input(format!("one of these keys is null: {all:?}")));
                 }
             }
             _ if self.decides_itself() => {
-                return self.put(&batch.layout, &batch.keys, &batch.rows, batch.rule, false).await;
+                return self
+                    .put(&batch.layout, &batch.keys, &batch.rows, batch.rule, false)
+                    .await;
             }
             _ => {}
         }
@@ -298,7 +311,11 @@ impl Bad {
                     }],
                 };
                 let mut block = FeatureBlock::new();
-                let _ = futures::executor::block_on(self.inner.read(&request, &ReadOptions::default(), &mut block));
+                let _ = futures::executor::block_on(self.inner.read(
+                    &request,
+                    &ReadOptions::default(),
+                    &mut block,
+                ));
                 let rows = all.len();
                 let mut row = 0;
                 all.retain(|_| {
@@ -316,7 +333,12 @@ impl Bad {
         changed.into()
     }
 
-    fn read_as_it_likes(&self, request: &OnlineRead, options: &ReadOptions, out: &mut FeatureBlock) -> Result<()> {
+    fn read_as_it_likes(
+        &self,
+        request: &OnlineRead,
+        options: &ReadOptions,
+        out: &mut FeatureBlock,
+    ) -> Result<()> {
         let mut changed = request.clone();
         let mut next = 0;
         for group in &mut changed.groups {
@@ -374,7 +396,9 @@ impl OnlineStore for Bad {
         out: &'a mut FeatureBlock,
     ) -> ReadFuture<'a> {
         if self.how == How::WaitsInProcess {
-            return ReadFuture::Pending(Box::pin(async move { self.read_as_it_likes(request, options, out) }));
+            return ReadFuture::Pending(Box::pin(
+                async move { self.read_as_it_likes(request, options, out) },
+            ));
         }
         ReadFuture::ready(self.read_as_it_likes(request, options, out))
     }
@@ -409,7 +433,9 @@ impl OnlineStore for Bad {
             for _ in 0..batch.keys.len() {
                 rows.push_tombstone(&batch.layout, batch.at, batch.now);
             }
-            return self.put(&batch.layout, &batch.keys, &rows, WriteRule::NewestWins, true).await;
+            return self
+                .put(&batch.layout, &batch.keys, &rows, WriteRule::NewestWins, true)
+                .await;
         }
         self.inner.delete(&batch, options).await
     }
@@ -442,7 +468,11 @@ impl OnlineStore for Bad {
             How::ReclaimsProject => {
                 let all: Vec<Generation> = {
                     let known = self.generations.lock();
-                    known.iter().filter(|(of, _)| of == project).map(|(_, generation)| *generation).collect()
+                    known
+                        .iter()
+                        .filter(|(of, _)| of == project)
+                        .map(|(_, generation)| *generation)
+                        .collect()
                 };
                 let report = self.inner.reclaim(project, retired).await?;
                 self.inner.reclaim(project, &all).await?;
@@ -482,7 +512,12 @@ impl OnlineStore for Bad {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl OnlineScan for Bad {
-    async fn page(&self, layout: &Arc<ViewLayout>, after: Option<&[u8]>, limit: usize) -> Result<Vec<ScannedRow>> {
+    async fn page(
+        &self,
+        layout: &Arc<ViewLayout>,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<ScannedRow>> {
         let layout = self.layout(layout);
         let Some(scan) = self.inner.scan() else {
             return Err(Error::unsupported("no scan"));

@@ -8,8 +8,8 @@ use larder_core::async_trait::async_trait;
 use larder_core::ledger::compact_runs;
 use larder_core::memory::MemoryRegistry;
 use larder_core::{
-    ChangeSet, Commit, CommitId, Error, ErrorKind, Generation, Health, Ledger, Loaded, ProjectName, Registry, Result,
-    RunRecord, RunState, Snapshot, StoreIdentity, Version, ViewName,
+    ChangeSet, Commit, CommitId, Error, ErrorKind, Generation, Health, Ledger, Loaded, ProjectName, Registry,
+    Result, RunRecord, RunState, Snapshot, StoreIdentity, Version, ViewName,
 };
 use parking_lot::Mutex;
 
@@ -76,7 +76,11 @@ impl Bad {
     }
 
     fn project(&self, project: &ProjectName) -> Result<ProjectName> {
-        if self.how == How::OneProject { ProjectName::new("all") } else { Ok(project.clone()) }
+        if self.how == How::OneProject {
+            ProjectName::new("all")
+        } else {
+            Ok(project.clone())
+        }
     }
 
     async fn newest(&self, project: &ProjectName) -> Result<Arc<Snapshot>> {
@@ -108,7 +112,9 @@ impl Bad {
 /// JSON as those read it for whom every number is a double.
 fn rounded(json: &serde_json::Value) -> serde_json::Value {
     match json {
-        serde_json::Value::Number(n) if n.is_u64() && n.as_u64() > Some(1 << 53) => serde_json::json!(n.as_f64()),
+        serde_json::Value::Number(n) if n.is_u64() && n.as_u64() > Some(1 << 53) => {
+            serde_json::json!(n.as_f64())
+        }
         serde_json::Value::Array(items) => items.iter().map(rounded).collect(),
         serde_json::Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), rounded(v))).collect(),
         other => other.clone(),
@@ -153,20 +159,31 @@ impl Registry for Bad {
                 self.inner.load_at(project, version).await.map(|_| newest)
             }
             How::EmptyForUnknownVersion => match self.inner.load_at(project, version).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Arc::new(Snapshot::empty(project.clone()))),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    Ok(Arc::new(Snapshot::empty(project.clone())))
+                }
                 other => other,
             },
             _ => self.inner.load_at(project, version).await,
         }
     }
 
-    async fn history(&self, project: &ProjectName, before: Option<Version>, limit: usize) -> Result<Vec<Commit>> {
+    async fn history(
+        &self,
+        project: &ProjectName,
+        before: Option<Version>,
+        limit: usize,
+    ) -> Result<Vec<Commit>> {
         let project = &self.project(project)?;
         let before = match (self.how, before) {
             (How::BeforeIsInclusive, Some(before)) => Some(Version(before.0 + 1)),
             (_, before) => before,
         };
-        let limit = if self.how == How::IgnoresLimit { usize::MAX } else { limit };
+        let limit = if self.how == How::IgnoresLimit {
+            usize::MAX
+        } else {
+            limit
+        };
         let mut history = self.inner.history(project, before, limit).await?;
         match self.how {
             How::KeepsThreeCommits => {
@@ -196,7 +213,11 @@ impl Registry for Bad {
                 tokio::task::yield_now().await;
                 loop {
                     let newest = self.newest(project).await?.version();
-                    match self.inner.commit(project, if known { base } else { newest }, changes).await {
+                    match self
+                        .inner
+                        .commit(project, if known { base } else { newest }, changes)
+                        .await
+                    {
                         Err(error) if error.kind() == ErrorKind::Conflict => {}
                         Ok(_) => return Ok(Version(base.0 + 1)),
                         Err(error) => return Err(error),
@@ -263,7 +284,12 @@ impl BadLedger {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Ledger for BadLedger {
-    async fn runs(&self, project: &ProjectName, view: &ViewName, generation: Generation) -> Result<Vec<RunRecord>> {
+    async fn runs(
+        &self,
+        project: &ProjectName,
+        view: &ViewName,
+        generation: Generation,
+    ) -> Result<Vec<RunRecord>> {
         let place = self.place(project, view, generation)?;
         let mut runs = self.runs.lock().get(&place).cloned().unwrap_or_default();
         runs.sort_by(|a, b| (a.started, &a.run).cmp(&(b.started, &b.run)));
@@ -308,7 +334,10 @@ impl Ledger for BadLedger {
         }
         let mut compaction = compact_runs(of_view);
         if self.how == How::CompactHidesNewest && !compaction.add.is_empty() {
-            let newest = of_view.iter().rfind(|run| run.state != RunState::Running).cloned();
+            let newest = of_view
+                .iter()
+                .rfind(|run| run.state != RunState::Running)
+                .cloned();
             if let Some(newest) = newest {
                 compaction.remove.push(newest.run.clone());
                 compaction.add.push(RunRecord {

@@ -47,7 +47,11 @@ async fn one_thread_is_enough() {
 #[test]
 fn ids_are_unique_and_rules_are_told() {
     let mut ids = BTreeSet::new();
-    for case in online_cases().into_iter().chain(registry_cases()).chain(offline_cases()) {
+    for case in online_cases()
+        .into_iter()
+        .chain(registry_cases())
+        .chain(offline_cases())
+    {
         assert!(ids.insert(case.id), "{} is there twice", case.id);
         assert!(case.about.len() > 20, "{}: `{}`", case.id, case.about);
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use larder_conformance::{OfflineFixture, OnlineFixture, Options, RegistryFixture, Report, run_offline_with, run_online_with, run_registry_with};
+use larder_conformance::{
+    OfflineFixture, OnlineFixture, Options, RegistryFixture, Report, run_offline_with, run_online_with,
+    run_registry_with,
+};
 
 use crate::fixtures::{Online, Registries};
 use crate::{bad_offline, bad_online, bad_registry};
@@ -11,7 +14,11 @@ use crate::{bad_offline, bad_online, bad_registry};
 fn caught(report: &Report, by: &str) -> Result<String, String> {
     let failed: Vec<&str> = report.failures().map(|(case, _)| case.id.as_str()).collect();
     let line = format!("{:32} {} cases: {}", report.store, failed.len(), failed.join(" "));
-    if failed.contains(&by) { Ok(line) } else { Err(format!("{line}\n    expected {by}")) }
+    if failed.contains(&by) {
+        Ok(line)
+    } else {
+        Err(format!("{line}\n    expected {by}"))
+    }
 }
 
 fn all_caught(found: Vec<Result<String, String>>) {
@@ -22,7 +29,11 @@ fn all_caught(found: Vec<Result<String, String>>) {
             Err(line) => missed.push(line),
         }
     }
-    assert!(missed.is_empty(), "not caught as expected:\n{}", missed.join("\n"));
+    assert!(
+        missed.is_empty(),
+        "not caught as expected:\n{}",
+        missed.join("\n")
+    );
 }
 
 fn options() -> Options {
@@ -61,7 +72,10 @@ async fn online() {
         (EmptyIsNull, "online.values.empty-is-not-null"),
         (LosesNegativeZero, "online.values.floats"),
         (TruncatesText, "online.values.large"),
-        (WritesSynchronouslyBeforePolled, "online.cancellation.never-polled"),
+        (
+            WritesSynchronouslyBeforePolled,
+            "online.cancellation.never-polled",
+        ),
         (RenewsIdentity, "online.lifecycle.identity"),
         (IdentityFromTheStart, "online.lifecycle.empty"),
         (ConstantIdentity, "online.lifecycle.identity-after-wipe"),
@@ -80,16 +94,23 @@ async fn online() {
         (TellsKeys, "online.errors.quiet"),
         (NamelessBackend, "online.lifecycle.check"),
     ] {
-        let wrap = move |inner| Arc::new(bad_online::Bad::new(inner, how)) as Arc<dyn larder_core::OnlineStore>;
+        let wrap =
+            move |inner| Arc::new(bad_online::Bad::new(inner, how)) as Arc<dyn larder_core::OnlineStore>;
         let fixture = Online::wrapped(&format!("{how:?}"), Box::new(wrap));
-        found.push(caught(&run_online_with(&fixture as &dyn OnlineFixture, &options()).await, by));
+        found.push(caught(
+            &run_online_with(&fixture as &dyn OnlineFixture, &options()).await,
+            by,
+        ));
     }
     let wrap = |inner| {
         let bad = bad_online::Bad::new(inner, ForgetsOnReopen);
         Arc::new(bad) as Arc<dyn larder_core::OnlineStore>
     };
     let fixture = Online::forgetful("ForgetsOnReopen", Box::new(wrap));
-    found.push(caught(&run_online_with(&fixture, &options()).await, "online.lifecycle.reopen"));
+    found.push(caught(
+        &run_online_with(&fixture, &options()).await,
+        "online.lifecycle.reopen",
+    ));
     assert!(found.len() > 40);
     all_caught(found);
 }
@@ -135,9 +156,13 @@ async fn registry() {
         (CompactHidesNewest, "registry.ledger.compact"),
         (NamelessBackend, "registry.check"),
     ] {
-        let wrap = move |inner| Arc::new(bad_registry::Bad::new(inner, how)) as Arc<dyn larder_core::Registry>;
+        let wrap =
+            move |inner| Arc::new(bad_registry::Bad::new(inner, how)) as Arc<dyn larder_core::Registry>;
         let fixture = Registries::wrapped(&format!("{how:?}"), Box::new(wrap));
-        found.push(caught(&run_registry_with(&fixture as &dyn RegistryFixture, &options()).await, by));
+        found.push(caught(
+            &run_registry_with(&fixture as &dyn RegistryFixture, &options()).await,
+            by,
+        ));
     }
     assert!(found.len() > 30);
     all_caught(found);
@@ -204,7 +229,10 @@ async fn offline() {
         (NamelessBackend, "offline.honesty.check"),
     ] {
         let fixture = bad_offline::Fixture(how);
-        found.push(caught(&run_offline_with(&fixture as &dyn OfflineFixture, &options()).await, by));
+        found.push(caught(
+            &run_offline_with(&fixture as &dyn OfflineFixture, &options()).await,
+            by,
+        ));
     }
     assert!(found.len() > 50);
     all_caught(found);

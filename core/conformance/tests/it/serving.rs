@@ -10,10 +10,10 @@ use larder_core::arrow::datatypes::TimestampMicrosecondType;
 use larder_core::convert::{encode_keys, pack_rows, value_at};
 use larder_core::memory::{MemoryOffline, MemoryOnline};
 use larder_core::{
-    ColumnName, EntityKeys, EntityRows, FeatureBlock, FeatureName, Generation, HistoricalRead, JoinKey, KeyGroup,
-    LatestRead, Micros, OfflineOptions, OfflineStore, OnlineRead, OnlineStore, OnlineWrite, PackedRows, ProjectName,
-    ReadOptions, RowStatus, Slot, SlotCell, Span, Value, ValueType, ViewJoin, ViewLayout, ViewName, ViewRead, ViewScan,
-    WriteOptions,
+    ColumnName, EntityKeys, EntityRows, FeatureBlock, FeatureName, Generation, HistoricalRead, JoinKey,
+    KeyGroup, LatestRead, Micros, OfflineOptions, OfflineStore, OnlineRead, OnlineStore, OnlineWrite,
+    PackedRows, ProjectName, ReadOptions, RowStatus, Slot, SlotCell, Span, Value, ValueType, ViewJoin,
+    ViewLayout, ViewName, ViewRead, ViewScan, WriteOptions,
 };
 
 fn key() -> JoinKey {
@@ -39,13 +39,20 @@ fn scan(history: &History) -> ViewScan {
     let source = history.shared_source().unwrap();
     FEATURES
         .iter()
-        .fold(ViewScan::new(ViewName::new("history").unwrap(), source), |scan, (name, of)| {
-            scan.feature(FeatureName::new(*name).unwrap(), *of, *name)
-        })
+        .fold(
+            ViewScan::new(ViewName::new("history").unwrap(), source),
+            |scan, (name, of)| scan.feature(FeatureName::new(*name).unwrap(), *of, *name),
+        )
         .key(key(), "user")
 }
 
-async fn materialize(offline: &MemoryOffline, online: &MemoryOnline, history: &History, after: Micros, until: Micros) {
+async fn materialize(
+    offline: &MemoryOffline,
+    online: &MemoryOnline,
+    history: &History,
+    after: Micros,
+    until: Micros,
+) {
     let request = LatestRead {
         scan: scan(history),
         floor: Micros::MIN,
@@ -57,8 +64,19 @@ async fn materialize(offline: &MemoryOffline, online: &MemoryOnline, history: &H
     let layout = layout(history);
     for batch in batches {
         let mut keys = EntityKeys::new();
-        encode_keys(layout.join_keys(), &batch.columns()[..1], batch.num_rows(), &mut keys).unwrap();
-        let times = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>().clone();
+        encode_keys(
+            layout.join_keys(),
+            &batch.columns()[..1],
+            batch.num_rows(),
+            &mut keys,
+        )
+        .unwrap();
+        let times = |at: usize| {
+            batch
+                .column(at)
+                .as_primitive::<TimestampMicrosecondType>()
+                .clone()
+        };
         let columns: Vec<(u16, ArrayRef)> = (0_u16..).zip(batch.columns()[3..].iter().cloned()).collect();
         let mut rows = PackedRows::new();
         pack_rows(&layout, &times(1), &times(2), &columns, &mut rows).unwrap();
@@ -72,7 +90,8 @@ async fn served(online: &MemoryOnline, history: &History, now: Micros) -> Vec<Op
     let layout = layout(history);
     let mut keys = EntityKeys::new();
     for entity in 0..history.shape.entities {
-        keys.push_values(layout.join_keys(), &[Value::Int64(entity)]).unwrap();
+        keys.push_values(layout.join_keys(), &[Value::Int64(entity)])
+            .unwrap();
     }
     let group = KeyGroup {
         keys: keys.into(),
@@ -80,7 +99,11 @@ async fn served(online: &MemoryOnline, history: &History, now: Micros) -> Vec<Op
     };
     let mut block = FeatureBlock::new();
     online
-        .read(&OnlineRead { groups: vec![group] }, &ReadOptions::default(), &mut block)
+        .read(
+            &OnlineRead { groups: vec![group] },
+            &ReadOptions::default(),
+            &mut block,
+        )
         .await
         .unwrap();
     block.settle(now);
@@ -89,14 +112,18 @@ async fn served(online: &MemoryOnline, history: &History, now: Micros) -> Vec<Op
         SlotCell::Missing => Value::Null,
     };
     (0..history.shape.entities as usize)
-        .map(|row| (block.status(0, row) == RowStatus::Present).then(|| (0..3).map(|slot| value(row, slot)).collect()))
+        .map(|row| {
+            (block.status(0, row) == RowStatus::Present)
+                .then(|| (0..3).map(|slot| value(row, slot)).collect())
+        })
         .collect()
 }
 
 /// Values per entity, or none, as a model is trained on.
 async fn trained(offline: &MemoryOffline, history: &History, at: Micros) -> Vec<Option<Vec<Value>>> {
     let entities = Int64Array::from_iter_values(0..history.shape.entities);
-    let times = TimestampMicrosecondArray::from(vec![at.0; history.shape.entities as usize]).with_timezone("UTC");
+    let times =
+        TimestampMicrosecondArray::from(vec![at.0; history.shape.entities as usize]).with_timezone("UTC");
     let join = ViewJoin::new(scan(history), vec![0]).with_ttl(history.shape.ttl);
     let request = HistoricalRead {
         rows: EntityRows::batches(vec![Arc::new(entities)], times),
@@ -147,8 +174,16 @@ async fn proof(seed: u64, shape: &HistoryShape) -> [usize; 3] {
             })
             .collect();
         let what = format!("seed {seed}, step {number}, {shape:?}");
-        assert_eq!(trained(&offline, &history, step.until).await, want, "trained: {what}");
-        assert_eq!(served(&online, &history, step.until).await, want, "served: {what}");
+        assert_eq!(
+            trained(&offline, &history, step.until).await,
+            want,
+            "trained: {what}"
+        );
+        assert_eq!(
+            served(&online, &history, step.until).await,
+            want,
+            "served: {what}"
+        );
     }
     seen
 }
@@ -157,7 +192,10 @@ async fn proof(seed: u64, shape: &HistoryShape) -> [usize; 3] {
 async fn training_equals_serving() {
     let mut seen = [0; 3];
     for seed in 0..300 {
-        for (sum, more) in seen.iter_mut().zip(proof(seed, &HistoryShape::varied(seed)).await) {
+        for (sum, more) in seen
+            .iter_mut()
+            .zip(proof(seed, &HistoryShape::varied(seed)).await)
+        {
             *sum += more;
         }
     }
