@@ -440,7 +440,14 @@ fn missing(path: &Path, file: &Path) -> Error {
         _ => Path::new("."),
     };
     let name = file.file_name().unwrap_or_default().display().to_string();
-    if folder.is_dir() {
+    let is_file = matches!(
+        file.extension().and_then(std::ffi::OsStr::to_str),
+        Some("yaml" | "yml")
+    );
+    if !is_file {
+        Error::config(format!("there is no folder {}", shown(file)))
+            .help(format!("`larder init {}` makes a project there", shown(file)))
+    } else if folder.is_dir() {
         Error::config(format!("there is no {name} in {}", shown(folder)))
             .help(format!("`larder init {}` makes a project there", shown(folder)))
     } else {

@@ -170,9 +170,11 @@ fn short_and_long_forms() {
     let error = shop
         .online_config(&StoreName::new("c").expect("a name"))
         .expect_err("no such store");
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["there is no online store `c` in shop/larder.yaml; did you mean `a`?"]
+        .assert_eq(&error.to_string());
     let error = shop.registry_config().expect_err("no block");
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["shop/larder.yaml has no `registry:` block; add one, such as registry: { type: memory }"]
+        .assert_eq(&error.to_string());
 }
 
 #[test]
@@ -196,7 +198,8 @@ fn environments_replace_whole_blocks() {
         .online_config(&StoreName::default_store())
         .expect("the provider replaces the stores");
     let error = project(text, Some("tset")).expect_err("unknown");
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["there is no environment `tset` in shop/larder.yaml; did you mean `test`?"]
+        .assert_eq(&error.to_string());
 }
 
 #[test]
@@ -212,59 +215,132 @@ fn providers_stand_for_blocks() {
     let broken =
         project("project: shop\nprovider: { type: stack, url: \"${BAD}\" }", None).expect("a project");
     let error = broken.registry_config().expect_err("a bad address");
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["shop/larder.yaml:2:11: the value of the provider's variables is not what is expected here"]
+        .assert_eq(&error.to_string());
     #[cfg(feature = "offline")]
     {
         let error = shop
             .offline_config(&StoreName::default_store())
             .expect_err("none");
-        expect![[""]].assert_eq(&error.to_string());
+        expect!["shop/larder.yaml has no `offline:` block; add one; this build has no offline types"]
+            .assert_eq(&error.to_string());
     }
     let unknown = project("project: shop\nprovider: { type: aws, region: x }", None).expect("a project");
-    expect![[""]].assert_eq(&lines(&unknown.registry_config().expect_err("a later part")));
+    expect!["shop/larder.yaml:2:19: the provider type `aws` comes in a later part of larder; this build has: stack"].assert_eq(&lines(&unknown.registry_config().expect_err("a later part")));
 }
 
 #[test]
 fn files_that_do_not_load() {
     for (text, expected) in [
-        ("", expect![[""]]),
-        ("- a", expect![[""]]),
-        ("project: a\n---\nproject: b", expect![[""]]),
-        ("online: { type: memory }", expect![[""]]),
-        ("project: my shop", expect![[""]]),
-        ("project: x\nonlin: { type: memory }\nregistri: 1", expect![[""]]),
-        ("project: x\nonline: memory", expect![[""]]),
-        ("project: x\nonline: { path: x }", expect![[""]]),
-        ("project: x\nonline: { type: [a] }", expect![[""]]),
+        (
+            "",
+            expect!["shop/larder.yaml:1:1: the file is empty; begin with project: NAME"],
+        ),
+        (
+            "- a",
+            expect!["shop/larder.yaml:1:1: expected keys such as `project:`, found a list"],
+        ),
+        (
+            "project: a\n---\nproject: b",
+            expect![
+                "shop/larder.yaml:3:1: the file holds more than one document; remove the `---` between them"
+            ],
+        ),
+        (
+            "online: { type: memory }",
+            expect!["shop/larder.yaml:1:1: the key `project` is missing; name the project: project: fraud"],
+        ),
+        (
+            "project: my shop",
+            expect![
+                "shop/larder.yaml:1:10: `my shop` is not a project name; use a letter or `_`, then letters, digits, `_`, `-`; at most 128 characters"
+            ],
+        ),
+        (
+            "project: x\nonlin: { type: memory }\nregistri: 1",
+            expect![[r#"
+            shop/larder.yaml:2:1: unknown key `onlin`; did you mean `online`?
+            shop/larder.yaml:3:1: unknown key `registri`; did you mean `registry`?"#]],
+        ),
+        (
+            "project: x\nonline: memory",
+            expect![
+                "shop/larder.yaml:2:9: expected a block with `type:`, found a string; write online: { type: …, … }"
+            ],
+        ),
+        (
+            "project: x\nonline: { path: x }",
+            expect![
+                "shop/larder.yaml:2:9: the online block has no `type:`; write { type: …, … }; `larder stores` lists the types"
+            ],
+        ),
+        (
+            "project: x\nonline: { type: [a] }",
+            expect![
+                "shop/larder.yaml:2:17: expected the name of a type, found a list; write { type: …, … }; `larder stores` lists the types"
+            ],
+        ),
         (
             "project: x\nregistry: { stores: { a: { type: memory } } }",
-            expect![[""]],
+            expect!["shop/larder.yaml:2:21: there is only one registry, it has no `stores:`"],
         ),
-        ("project: x\nonline: { stores: {} }", expect![[""]]),
+        (
+            "project: x\nonline: { stores: {} }",
+            expect![
+                "shop/larder.yaml:2:19: expected a map of stores by name; write stores: { lake: { type: … } }"
+            ],
+        ),
         (
             "project: x\nonline: { stores: { a: { type: m }, b: { type: m } } }",
-            expect![[""]],
+            expect![
+                "shop/larder.yaml:2:9: which of the online stores is the default is not said; add default: a"
+            ],
         ),
         (
             "project: x\nonline: { default: c, stores: { a: { type: m } } }",
-            expect![[""]],
+            expect!["shop/larder.yaml:2:20: there is no online store `c`; did you mean `a`?"],
         ),
         (
             "project: x\nonline: { defalt: a, stores: { a: { tpe: m } } }",
-            expect![[""]],
+            expect![[r#"
+                shop/larder.yaml:2:11: unknown key `defalt`; did you mean `default`?
+                shop/larder.yaml:2:35: the online block has no `type:`; write { type: …, … }; `larder stores` lists the types"#]],
         ),
-        ("project: x\nenvironments: [prod]", expect![[""]]),
+        (
+            "project: x\nenvironments: [prod]",
+            expect![
+                "shop/larder.yaml:2:15: expected environments by name, found a list; write environments: { prod: { online: … } }"
+            ],
+        ),
         (
             "project: x\nenvironments: { prod: { onlin: { type: m } } }",
-            expect![[""]],
+            expect!["shop/larder.yaml:2:25: unknown key `onlin`; did you mean `online`?"],
         ),
-        ("project: x\ndefinitions: { paths: x }", expect![[""]]),
-        ("project: x\ndefinitions: [a]", expect![[""]]),
-        ("project: x\ndefinitions: ${NOWHERE}/features", expect![[""]]),
-        ("project: x\ncompat: { expired: return }", expect![[""]]),
+        (
+            "project: x\ndefinitions: { paths: x }",
+            expect!["shop/larder.yaml:2:16: unknown key `paths`; did you mean `path`?"],
+        ),
+        (
+            "project: x\ndefinitions: [a]",
+            expect!["shop/larder.yaml:2:14: expected a map with keys such as path, set, found a list"],
+        ),
+        (
+            "project: x\ndefinitions: ${NOWHERE}/features",
+            expect![
+                "shop/larder.yaml:2:14: the variable `NOWHERE` is not set; set it, or give a default: ${NOWHERE:-default}"
+            ],
+        ),
+        (
+            "project: x\ncompat: { expired: return }",
+            expect![
+                "shop/larder.yaml:2:9: `compat` comes with the feature server in a later part of larder; remove it"
+            ],
+        ),
         (
             "project: x\nregistry: { type: picky, url: ${URL} }",
-            expect![[""]],
+            expect![[
+                r#"shop/larder.yaml:2:32: `,` or `}` is expected here; inside of { } and [ ] a value with `${…}` needs quotes: "${NAME}""#
+            ]],
         ),
     ] {
         refused(text, &expected);
@@ -276,19 +352,58 @@ fn blocks_that_cannot_be_used() {
     for (block, expected) in [
         (
             "{ type: picky, url: x, port: 7, tls: true, nodes: [a, 1] }",
-            expect![[""]],
+            expect![[r#"Picky { url: Address("x"), port: 7, tls: true, nodes: ["a", "1"] }"#]],
         ),
-        ("{ port: 7, url: x, type: picky }", expect![[""]]),
-        ("{ type: picky }", expect![[""]]),
-        ("{ type: picky, ulr: x }", expect![[""]]),
-        ("{ type: picky, url: x, port: many }", expect![[""]]),
-        ("{ type: picky, url: x, tls: yes }", expect![[""]]),
-        ("{ type: picky, url: x, nodes: a }", expect![[""]]),
-        ("{ type: picky, url: x, nodes: [a, [b]] }", expect![[""]]),
-        ("{ type: picky, url: bad }", expect![[""]]),
-        ("{ type: pikcy, url: x }", expect![[""]]),
-        ("{ type: file }", expect![[""]]),
-        ("{ type: postgres }", expect![[""]]),
+        (
+            "{ port: 7, url: x, type: picky }",
+            expect![[r#"Picky { url: Address("x"), port: 7, tls: false, nodes: [] }"#]],
+        ),
+        (
+            "{ type: picky }",
+            expect!["shop/larder.yaml:2:11: the key `url` is missing"],
+        ),
+        (
+            "{ type: picky, ulr: x }",
+            expect!["shop/larder.yaml:2:26: unknown key `ulr`; did you mean `url`?"],
+        ),
+        (
+            "{ type: picky, url: x, port: many }",
+            expect!["shop/larder.yaml:2:40: expected an integer from 0 to 65535, found a string"],
+        ),
+        (
+            "{ type: picky, url: x, tls: yes }",
+            expect!["shop/larder.yaml:2:39: expected true or false, found a string; YAML 1.2 wants `true`"],
+        ),
+        (
+            "{ type: picky, url: x, nodes: a }",
+            expect!["shop/larder.yaml:2:41: expected a list, found a string; write [a]"],
+        ),
+        (
+            "{ type: picky, url: x, nodes: [a, [b]] }",
+            expect!["shop/larder.yaml:2:45: expected a string, found a list"],
+        ),
+        (
+            "{ type: picky, url: bad }",
+            expect!["shop/larder.yaml:2:31: `bad` is no address"],
+        ),
+        (
+            "{ type: pikcy, url: x }",
+            expect![
+                "shop/larder.yaml:2:19: there is no registry type `pikcy`; did you mean `picky`? this build has: memory, picky; a crate of your own joins by `use acme_store as _;`"
+            ],
+        ),
+        (
+            "{ type: file }",
+            expect![
+                "shop/larder.yaml:2:19: the registry type `file` is not in this build; build larder with the cargo feature `object`; this build has: memory, picky"
+            ],
+        ),
+        (
+            "{ type: postgres }",
+            expect![
+                "shop/larder.yaml:2:19: the registry type `postgres` comes in a later part of larder; this build has: memory, picky"
+            ],
+        ),
     ] {
         registry(block, &expected);
     }
@@ -301,25 +416,71 @@ fn variables_expand_and_are_not_shown() {
     std::fs::write(&path, "from-a-file\n").expect("a file");
     registry(
         &format!("{{ type: picky, url: \"${{file:{}}}\" }}", path.display()),
-        &expect![[""]],
+        &expect![[r#"Picky { url: Address("from-a-file"), port: 0, tls: false, nodes: [] }"#]],
     );
     for (block, expected) in [
         (
             "{ type: picky, url: \"x${PORT}y${NONE:-z}\", port: \"${PORT}\", tls: \"${YES}\" }",
-            expect![[""]],
+            expect![[r#"Picky { url: Address("x6379yz"), port: 6379, tls: true, nodes: [] }"#]],
         ),
-        ("{ type: picky, url: \"$${PORT} costs $5\" }", expect![[""]]),
-        ("{ type: picky, url: \"${EMPTY:-full}${EMPTY}\" }", expect![[""]]),
-        ("{ type: picky, url: \"${NOWHERE}\" }", expect![[""]]),
-        ("{ type: picky, url: \"${no way}\" }", expect![[""]]),
-        ("{ type: picky, url: \"${PORT\" }", expect![[""]]),
-        ("{ type: picky, url: \"${file:/no/such/file}\" }", expect![[""]]),
-        ("{ type: picky, url: \"${BAD}\" }", expect![[""]]),
-        ("{ type: picky, url: \"really ${BAD}\" }", expect![[""]]),
-        ("{ type: picky, url: x, port: \"${BAD}\" }", expect![[""]]),
-        ("{ type: picky, url: x, tls: \"${BAD}\" }", expect![[""]]),
-        ("{ type: picky, url: x, nodes: \"${BAD}\" }", expect![[""]]),
-        ("{ type: \"${BAD}\" }", expect![[""]]),
+        (
+            "{ type: picky, url: \"$${PORT} costs $5\" }",
+            expect![[r#"Picky { url: Address("${PORT} costs $5"), port: 0, tls: false, nodes: [] }"#]],
+        ),
+        (
+            "{ type: picky, url: \"${EMPTY:-full}${EMPTY}\" }",
+            expect![[r#"Picky { url: Address("full"), port: 0, tls: false, nodes: [] }"#]],
+        ),
+        (
+            "{ type: picky, url: \"${NOWHERE}\" }",
+            expect![
+                "shop/larder.yaml:2:31: the variable `NOWHERE` is not set; set it, or give a default: ${NOWHERE:-default}"
+            ],
+        ),
+        (
+            "{ type: picky, url: \"${no way}\" }",
+            expect![
+                "shop/larder.yaml:2:31: `${no way}` is not a variable; write ${NAME}, ${NAME:-default} or ${file:/path}"
+            ],
+        ),
+        (
+            "{ type: picky, url: \"${PORT\" }",
+            expect!["shop/larder.yaml:2:31: `${` is never closed; write ${NAME}, or $${ for the text itself"],
+        ),
+        (
+            "{ type: picky, url: \"${file:/no/such/file}\" }",
+            expect![
+                "shop/larder.yaml:2:31: cannot read `/no/such/file` of `${file:/no/such/file}`: No such file or directory (os error 2)"
+            ],
+        ),
+        (
+            "{ type: picky, url: \"${BAD}\" }",
+            expect!["shop/larder.yaml:2:31: the value of `${BAD}` is not what is expected here"],
+        ),
+        (
+            "{ type: picky, url: \"really ${BAD}\" }",
+            expect!["shop/larder.yaml:2:31: the value of `${BAD}` is not what is expected here"],
+        ),
+        (
+            "{ type: picky, url: x, port: \"${BAD}\" }",
+            expect![
+                "shop/larder.yaml:2:40: expected an integer from 0 to 65535, found a string (the value of `${BAD}`)"
+            ],
+        ),
+        (
+            "{ type: picky, url: x, tls: \"${BAD}\" }",
+            expect!["shop/larder.yaml:2:39: expected true or false, found a string (the value of `${BAD}`)"],
+        ),
+        (
+            "{ type: picky, url: x, nodes: \"${BAD}\" }",
+            expect!["shop/larder.yaml:2:41: expected a list, found a string (the value of `${BAD}`)"],
+        ),
+        (
+            "{ type: \"${BAD}\" }",
+            expect![
+                "shop/larder.yaml:2:19: there is no registry type `${BAD}`; this build has: memory, picky; a crate of your own joins by `use acme_store as _;`"
+            ],
+        ),
     ] {
         registry(block, &expected);
     }
@@ -337,9 +498,12 @@ fn files_that_are_not_there() {
             .to_string()
             .replace(&folder.path().display().to_string(), "FOLDER")
     };
-    expect![[""]].assert_eq(&said(folder.path()));
-    expect![[""]].assert_eq(&said(&folder.path().join("gone")));
-    expect![[""]].assert_eq(&said(&folder.path().join("gone/larder.yaml")));
+    expect!["there is no larder.yaml in FOLDER; `larder init FOLDER` makes a project there"]
+        .assert_eq(&said(folder.path()));
+    expect!["there is no folder FOLDER/gone; `larder init FOLDER/gone` makes a project there"]
+        .assert_eq(&said(&folder.path().join("gone")));
+    expect!["there is no folder FOLDER/gone; `larder init FOLDER/gone` makes a project there"]
+        .assert_eq(&said(&folder.path().join("gone/larder.yaml")));
     std::fs::write(folder.path().join("larder.yaml"), "project: shop").expect("a file");
     let shop = Project::load(folder.path(), None, &plugins()).expect("a project");
     assert_eq!(shop.file, folder.path().join("larder.yaml"));
@@ -352,7 +516,8 @@ fn one_type_from_two_crates_is_refused() {
         ..plugin(Role::Registry, "picky")
     };
     let error = Plugins::new(&[&PICKY, &OTHER]).expect_err("a conflict");
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["tests 0.0.0 and others 0.0.0 both bring the registry type `picky`; link only one of them"]
+        .assert_eq(&error.to_string());
     assert_eq!(plugins().iter().count(), 4);
     assert!(plugins().get(Role::Online, "memory").is_some());
 }

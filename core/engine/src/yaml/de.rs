@@ -28,7 +28,7 @@ pub fn read<'de, T: de::Deserialize<'de>>(file: &str, node: &'de Node) -> Result
                 .missing()
                 .is_some_and(|missing| found.iter().any(|(_, meant)| meant.as_deref() == Some(missing)));
             if !explained {
-                found.push((fault.hide(&trace.secrets), None));
+                found.push((misspelt(node, &fault).unwrap_or(fault).hide(&trace.secrets), None));
             }
             None
         }
@@ -40,6 +40,16 @@ pub fn read<'de, T: de::Deserialize<'de>>(file: &str, node: &'de Node) -> Result
             .map(|(fault, _)| fault.into_diagnostic(file))
             .collect()),
     }
+}
+
+/// A key that was taken for something else, such as an option of a source, where a key that
+/// must be there is missing.
+fn misspelt(node: &Node, fault: &Fault) -> Option<Fault> {
+    let missing = fault.missing().filter(|_| fault.mark() == Some(node.mark))?;
+    let near = |entry: &&Entry| nearest(&entry.key, [missing]).is_some();
+    let entry = node.entries().iter().find(near)?;
+    let text = format!("unknown key `{}`; did you mean `{missing}`?", entry.key);
+    Some(Fault::new(text).at_mark(entry.key_mark))
 }
 
 /// The message for a key that is not one of those known.
@@ -106,13 +116,16 @@ impl Trace {
     }
 }
 
+/// An entry, its siblings, and the keys that are known there.
+type Under<'de> = (&'de Entry, &'de [Entry], Option<&'static [&'static str]>);
+
 /// A node on its way to a value.
 #[derive(Clone, Copy)]
 struct De<'de, 't> {
     node: &'de Node,
     trace: &'t Trace,
     /// The key it stands under, its neighbours and the keys known there.
-    under: Option<(&'de Entry, &'de [Entry], Option<&'static [&'static str]>)>,
+    under: Option<Under<'de>>,
 }
 
 impl<'de, 't> De<'de, 't> {
@@ -318,8 +331,12 @@ impl<'de> de::Deserializer<'de> for De<'de, '_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let Content::List(items) = &self.node.content else {
+            let help = match self.node.as_text() {
+                Some(text) if self.node.secret.is_none() => format!("; write [{text}]"),
+                _ => String::new(),
+            };
             return self.place(Err(Fault::new(format!(
-                "expected a list, found {}",
+                "expected a list, found {}{help}",
                 self.node.kind()
             ))));
         };

@@ -32,7 +32,14 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic> {
     };
     limits.set_emit_comments(false);
     for event in Parser::new_from_str_with_options(text, limits) {
-        let (event, span) = event.map_err(|error| syntax::explain(file, text, &error))?;
+        let (event, span) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let open = builder.stack.last().filter(|frame| frame.flow);
+                let open = open.map(|frame| (frame.mark, matches!(frame.open, Open::List(_))));
+                return Err(syntax::explain(file, text, &error, open));
+            }
+        };
         builder.event(event, &span)?;
     }
     Ok(builder.documents)
@@ -62,17 +69,20 @@ enum Open {
 impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Diagnostic> {
         let mark = mark_of(span);
+        let tag_mark = span
+            .tag_start()
+            .map_or(mark, |start| self::mark(start.line(), start.col()));
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let node = self.scalar(&text, style, tag.as_deref(), mark)?;
+                let node = self.scalar(&text, style, tag.as_deref(), mark, tag_mark)?;
                 self.close(node, anchor)
             }
             Event::SequenceStart(style, anchor, tag) => {
-                self.core_tag(tag.as_deref(), "seq", mark)?;
+                self.core_tag(tag.as_deref(), "seq", tag_mark)?;
                 self.open(mark, anchor, style, Open::List(Vec::new()))
             }
             Event::MappingStart(style, anchor, tag) => {
-                self.core_tag(tag.as_deref(), "map", mark)?;
+                self.core_tag(tag.as_deref(), "map", tag_mark)?;
                 self.open(mark, anchor, style, Open::Map(Vec::new(), None))
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -175,6 +185,7 @@ impl Builder<'_> {
         style: ScalarStyle,
         tag: Option<&Tag>,
         mark: Mark,
+        tag_mark: Mark,
     ) -> Result<Node, Diagnostic> {
         let plain = style == ScalarStyle::Plain;
         let Some(tag) = tag else {
@@ -184,7 +195,7 @@ impl Builder<'_> {
             Some("str") => Ok(Node::scalar(mark, text, false)),
             Some("int" | "float" | "bool" | "null") => Ok(Node::scalar(mark, text, true)),
             _ if tag.suffix().is_empty() => Ok(Node::scalar(mark, text, false)),
-            _ => Err(self.foreign_tag(tag, mark)),
+            _ => Err(self.foreign_tag(tag, tag_mark)),
         }
     }
 

@@ -3,11 +3,23 @@
 use larder_base::Diagnostic;
 use serde_saphyr::granit_parser::{ErrorKind, ScanError};
 
+use super::node::Mark;
 use super::parse::mark;
 
-/// The parser's error in one line that says what would be right.
-pub(super) fn explain(file: &str, text: &str, error: &ScanError) -> Diagnostic {
+/// The parser's error in one line that says what would be right; `open` is the bracket that was
+/// not closed yet, and whether it is one of a list.
+pub(super) fn explain(file: &str, text: &str, error: &ScanError, open: Option<(Mark, bool)>) -> Diagnostic {
     let at = mark(error.marker().line(), error.marker().col());
+    // What follows a forgotten bracket looks wrong only lines later; the bracket is the mistake.
+    if let Some((opened, list)) = open
+        && opened.line < at.line
+        && !matches!(error.kind(), ErrorKind::MismatchedFlowCollectionEnd { .. })
+    {
+        let (open, close) = if list { ('[', ']') } else { ('{', '}') };
+        return Diagnostic::new(format!("`{open}` is not closed"))
+            .at(Some(opened.in_file(file)))
+            .help(format!("a `{close}` is missing before line {}", at.line));
+    }
     let line = text.lines().nth(at.line as usize - 1).unwrap_or_default();
     let (message, help) = describe(error.kind(), line);
     let mut diagnostic = Diagnostic::new(message).at(Some(at.in_file(file)));

@@ -63,34 +63,85 @@ fn check(text: &str, expected: &Expect) {
 fn values() {
     check(
         "name: 123\ncount: 7\non: true\nratio: 2\nlist: [{ id: -1, of: list<int64> }]\nlabels: { tier: 1, b: yes }\nchoice: plain",
-        &expect![[r#""#]],
+        &expect![[
+            r#"Outer { name: "123", count: 7, on: true, ratio: Some(2.0), list: [Inner { id: -1, of: Some(List(Int64)) }], labels: {"b": "yes", "tier": "1"}, choice: Some(Plain) }"#
+        ]],
     );
     check(
         "name: \"x\" # a comment\nchoice: { with: 3 }\nratio: ~",
-        &expect![[r#""#]],
+        &expect![[
+            r#"Outer { name: "x", count: 0, on: false, ratio: None, list: [], labels: {}, choice: Some(With(3)) }"#
+        ]],
     );
 }
 
 #[test]
 fn wrong_values_are_placed() {
     for (text, expected) in [
-        ("count: 1", expect![[""]]),
-        ("nam: x", expect![[""]]),
-        ("name: x\ncoutn: 1\nzzz: 2", expect![[""]]),
-        ("name: [1]", expect![[""]]),
-        ("name:", expect![[""]]),
-        ("name: x\ncount: many", expect![[""]]),
-        ("name: x\ncount: \"7\"", expect![[""]]),
-        ("name: x\ncount: 70000", expect![[""]]),
-        ("name: x\ncount: 1.5", expect![[""]]),
-        ("name: x\non: yes", expect![[""]]),
-        ("name: x\nlist: 3", expect![[""]]),
-        ("name: x\nlist:\n  - id: 1\n  - text", expect![[""]]),
-        ("name: x\nlist:\n  - id: 1\n  - di: 2", expect![[""]]),
-        ("name: x\nlist: [{ id: 1, of: int46 }]", expect![[""]]),
-        ("name: x\nlabels: { a: [1] }", expect![[""]]),
-        ("name: x\nchoice: plian", expect![[""]]),
-        ("- a", expect![[""]]),
+        ("count: 1", expect!["f.yaml:1:1: the key `name` is missing"]),
+        (
+            "nam: x",
+            expect!["f.yaml:1:1: unknown key `nam`; did you mean `name`?"],
+        ),
+        (
+            "name: x\ncoutn: 1\nzzz: 2",
+            expect![[r#"
+            f.yaml:2:1: unknown key `coutn`; did you mean `count`?
+            f.yaml:3:1: unknown key `zzz`; known: choice, count, labels, list, name, on, ratio"#]],
+        ),
+        (
+            "name: [1]",
+            expect!["f.yaml:1:7: expected a string, found a list"],
+        ),
+        ("name:", expect!["f.yaml:1:5: expected a string, found nothing"]),
+        (
+            "name: x\ncount: many",
+            expect!["f.yaml:2:8: expected an integer from 0 to 65535, found a string"],
+        ),
+        (
+            "name: x\ncount: \"7\"",
+            expect!["f.yaml:2:8: expected a number, found a string; drop the quotes"],
+        ),
+        (
+            "name: x\ncount: 70000",
+            expect!["f.yaml:2:8: expected an integer from 0 to 65535, found 70000"],
+        ),
+        (
+            "name: x\ncount: 1.5",
+            expect!["f.yaml:2:8: expected an integer from 0 to 65535, found a number"],
+        ),
+        (
+            "name: x\non: yes",
+            expect!["f.yaml:2:5: expected true or false, found a string; YAML 1.2 wants `true`"],
+        ),
+        (
+            "name: x\nlist: 3",
+            expect!["f.yaml:2:7: expected a list, found an integer; write [3]"],
+        ),
+        (
+            "name: x\nlist:\n  - id: 1\n  - text",
+            expect!["f.yaml:4:5: expected a map with keys such as id, of, found a string"],
+        ),
+        (
+            "name: x\nlist:\n  - id: 1\n  - di: 2",
+            expect!["f.yaml:4:5: unknown key `di`; did you mean `id`?"],
+        ),
+        (
+            "name: x\nlist: [{ id: 1, of: int46 }]",
+            expect!["f.yaml:2:21: `int46` is not a type; did you mean `int64`?"],
+        ),
+        (
+            "name: x\nlabels: { a: [1] }",
+            expect!["f.yaml:2:14: expected a string, found a list"],
+        ),
+        (
+            "name: x\nchoice: plian",
+            expect!["f.yaml:2:9: `plian` is not one of the choices here; did you mean `plain`?"],
+        ),
+        (
+            "- a",
+            expect!["f.yaml:1:1: expected a map with keys such as name, count, on, found a list"],
+        ),
     ] {
         check(text, &expected);
     }
@@ -101,6 +152,7 @@ fn mistakes_of_syntax_are_placed() {
     for (text, expected) in [
         ("name: x\nlist: [1, 2\nlabels: {}", expect![[""]]),
         ("name: {a: 1", expect![[""]]),
+        ("name: { a: 1\non: true", expect![[""]]),
         ("name: [a}", expect![[""]]),
         ("name:\n\tx: 1", expect![[""]]),
         ("name: x\n  count: 1", expect![[""]]),
@@ -165,7 +217,8 @@ fn values_of_variables_are_not_shown() {
     };
     secret(&mut entries[1].value);
     let found = read::<Outer>("f.yaml", &documents[0]).expect_err("not a number");
-    expect![[""]].assert_eq(&found[0].to_string());
+    expect!["f.yaml:2:8: expected an integer from 0 to 65535, found a string (the value of `V`)"]
+        .assert_eq(&found[0].to_string());
     assert!(!format!("{:?}", documents[0]).contains("hunter2"));
     let Content::Map(entries) = &mut documents[0].content else {
         panic!("a map");
@@ -179,5 +232,5 @@ fn values_of_variables_are_not_shown() {
     };
     secret(&mut entries[1].value);
     let found = read::<Outer>("f.yaml", &documents[0]).expect_err("not a type");
-    expect![[""]].assert_eq(&found[0].to_string());
+    expect!["f.yaml:3:21: the value of `V` is not what is expected here"].assert_eq(&found[0].to_string());
 }

@@ -149,13 +149,7 @@ impl Check<'_> {
         }
         if !known {
             let (message, help) = absent("source type", &source.kind, kinds.iter().map(|kind| kind.name));
-            return self.wrong(
-                Kind::Source,
-                name,
-                &["type"],
-                message,
-                format!("{help} (in this build)"),
-            );
+            return self.wrong(Kind::Source, name, &["type"], message, help);
         }
         for option in source
             .options

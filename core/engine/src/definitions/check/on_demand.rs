@@ -67,6 +67,7 @@ impl<'a> Check<'a> {
                     ),
                     "remove one",
                 );
+                continue;
             }
             if view
                 .features

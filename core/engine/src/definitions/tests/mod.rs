@@ -136,20 +136,20 @@ fn places_of_objects_and_of_what_is_in_them() {
         place.map(|place| place.to_string())
     };
     let view = |path| place("user_stats", Kind::FeatureView, path).expect("a place");
-    assert_eq!(view(&[]), "f.yaml:26:5");
-    assert_eq!(view(&["ttl"]), "f.yaml:29:10");
-    assert_eq!(view(&["features", "avg_basket", "type"]), "f.yaml:37:35");
-    assert_eq!(view(&["features", "1"]), "f.yaml:37:9");
+    assert_eq!(view(&[]), "f.yaml:25:5");
+    assert_eq!(view(&["ttl"]), "f.yaml:28:10");
+    assert_eq!(view(&["features", "avg_basket", "type"]), "f.yaml:36:35");
+    assert_eq!(view(&["features", "1"]), "f.yaml:36:9");
     assert_eq!(
         view(&["features", "gone", "type"]),
-        "f.yaml:36:7",
+        "f.yaml:35:7",
         "what encloses it"
     );
     assert_eq!(place("nobody", Kind::Entity, &[]), None);
     let id = ObjectId::new(Kind::FeatureView, "user_stats");
     assert_eq!(
         set.key_place(&id, &["ttl"]).expect("a place").to_string(),
-        "f.yaml:29:5"
+        "f.yaml:28:5"
     );
     let made = DefinitionSet::new(set.set.clone(), set.definitions.clone());
     assert_eq!(made.place(&id, &[]), None);
@@ -235,7 +235,9 @@ fn objects_of_other_sets_may_be_used_but_not_named_again() {
         .map(ToString::to_string)
         .collect();
     found.sort();
-    expect_test::expect![[""]].assert_eq(&found.join("\n"));
+    expect_test::expect![[r#"
+        f.yaml:1:20: entity `User` has the name of entity `user`, which belongs to another definition set; names are unique without regard to case; choose another
+        f.yaml:2:27: on demand view `user_stats` has the name of feature view `user_stats`, which belongs to another definition set; names are unique without regard to case; choose another"#]].assert_eq(&found.join("\n"));
 }
 
 #[test]
