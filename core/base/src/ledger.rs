@@ -60,7 +60,7 @@ pub struct RunRecord {
     pub fingerprint: String,
     /// Slots that were written; coverage of a later feature does not follow from this run.
     pub slots: Vec<u16>,
-    /// Who runs it, such as `user@host:pid`.
+    /// Who runs it, such as `user:pid`.
     pub owner: String,
     /// When it began.
     pub started: Micros,
@@ -149,8 +149,12 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
     compaction
 }
 
-/// The same intervals, those that touch or overlap and looked equally far back as one: without
-/// them a view without ttl that runs every few minutes would keep each of its runs for ever.
+/// The same intervals, those that touch or overlap as one where that claims nothing that was not
+/// done: otherwise a view that runs every few minutes would keep each of its runs for ever.
+///
+/// Two of one floor are one of that floor. Two that looked back from their ends by the same span,
+/// which is the view's ttl, are one with the later floor: it claims less of the older one, and
+/// nothing that a reader at the newer end could see.
 fn joined(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.sort_unstable_by_key(|i| (i.floor, i.after, i.until));
     let mut joined: Vec<Interval> = Vec::with_capacity(intervals.len());
@@ -163,7 +167,23 @@ fn joined(mut intervals: Vec<Interval>) -> Vec<Interval> {
         }
     }
     joined.sort_unstable();
-    joined
+    let mut rolling: Vec<Interval> = Vec::with_capacity(joined.len());
+    for interval in joined {
+        let span = |i: &Interval| i128::from(i.until.0) - i128::from(i.floor.0);
+        match rolling.last_mut() {
+            Some(last)
+                if span(last) == span(&interval)
+                    && interval.after <= last.until
+                    && interval.floor >= last.floor
+                    && interval.until >= last.until =>
+            {
+                last.until = interval.until;
+                last.floor = interval.floor;
+            }
+            _ => rolling.push(interval),
+        }
+    }
+    rolling
 }
 
 /// What [`compact_runs`] found: first add, then remove, and nothing is lost in between.

@@ -58,6 +58,6 @@ pub use time::{Micros, Span};
 pub use types::{ScalarType, ValueType};
 pub use value::Value;
 
-// Macros of these crates name them in the code they write, so plugins need no dependency of
-// their own on a version that could differ.
+// So that plugins need no dependency of their own on a version that could differ. typetag's macro
+// names its crate, so it is used with `use larder_base::typetag;` in scope.
 pub use {async_trait, inventory, typetag};

@@ -124,7 +124,11 @@ impl Snapshot {
             snapshot.layouts.insert(layout.view().clone(), Arc::new(layout));
         }
         for record in document.records {
-            snapshot.catalog.put(&record)?;
+            match snapshot.catalog.put(&record) {
+                // Only what asks for it is affected; the rest of the project serves on.
+                Err(error) if record.min_writer <= WRITER => return Err(error),
+                _ => {}
+            }
             snapshot.records.insert(record.id.clone(), record);
         }
         Ok(snapshot)

@@ -148,8 +148,6 @@ pub struct OfflineOptions {
     pub batch_rows: Option<usize>,
     /// Threads to use; all cores where absent.
     pub threads: Option<usize>,
-    /// Bytes the work may hold in memory; no limit where absent.
-    pub memory_limit: Option<u64>,
     /// Where the work tells how far it is.
     pub progress: Option<Progress>,
 }
@@ -455,7 +453,8 @@ pub struct ViewReport {
     pub view: String,
     /// Entity rows with a winner.
     pub matched: u64,
-    /// Entity rows whose newest candidate was older than the ttl.
+    /// Entity rows whose newest candidate was older than the ttl. A store that skips rows no entity
+    /// row can use counts those that had no other as unmatched.
     pub expired: u64,
     /// Entity rows without any candidate.
     pub unmatched: u64,

@@ -1,7 +1,7 @@
 //! Reclaim: frees what applies retired, a grace period later, so that servers on the previous
 //! snapshot and rollbacks keep working.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder_base::{ChangeSet, Error, ErrorKind, Generation, Result, Retired, Snapshot, Span, StoreName};
 use serde::Serialize;
@@ -66,6 +66,17 @@ impl FeatureStore {
                 .entry(&retired.store)
                 .or_default()
                 .push(retired.layout.generation());
+        }
+        // Stores without anything retired still sweep tombstones and rows past their retention.
+        let snapshot = self.snapshot().await?;
+        let serving: BTreeSet<String> = snapshot
+            .catalog()
+            .feature_views
+            .values()
+            .filter_map(|view| view.online.store().map(|store| store.to_string()))
+            .collect();
+        for store in &serving {
+            by_store.entry(store).or_default();
         }
         // A store that is down, or no longer configured, must not keep the others from being freed.
         let mut failed: Option<Error> = None;

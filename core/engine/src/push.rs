@@ -149,6 +149,10 @@ impl Push {
             .collect();
         store.allow(Deed::Write, names).await?;
 
+        if self.target != PushTarget::Offline && views.iter().all(|view| view.online.store().is_none()) {
+            return Err(Error::input(format!("no feature view of `{}` is served online", self.source))
+                .help("push `--to offline`, or set `online: true` on the view and apply"));
+        }
         let scans: Vec<ViewScan> = views
             .iter()
             .map(|view| crate::scan::scan_of(snapshot.catalog(), view, &view.features))
@@ -361,17 +365,31 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
             }
         }
     }
-    // What decides between tied rows must be in the history, too, though it is no feature.
-    for (number, name) in whole.source.clone().tie_break.iter().enumerate() {
-        let known = whole.keys.iter().any(|key| key.column == *name)
-            || whole.features.iter().any(|feature| feature.column == *name);
-        let column = rows.column_by_name(name).filter(|_| !known);
-        if let Some(of) = column.and_then(|column| infer_type(column.data_type())) {
-            whole = whole.feature(FeatureName::new(format!("__tie_{number}"))?, of, name);
+    // What the history has and no view uses yet must not become null because of that: tie-breaks,
+    // and columns of tomorrow's features.
+    let offline = store.store_of(&whole.source).await?;
+    let known = offline.schema(&whole.source).await.ok();
+    for (number, field) in rows.schema_ref().fields().iter().enumerate() {
+        let name = field.name();
+        let source = &whole.source;
+        let used = whole.keys.iter().any(|key| key.column == *name)
+            || whole.features.iter().any(|feature| feature.column == *name)
+            || source.event_time == *name
+            || source.created_time.as_ref().is_some_and(|created| created.column == *name);
+        let wanted = source.tie_break.contains(name)
+            || known.as_ref().is_some_and(|schema| schema.field_with_name(name).is_ok());
+        if used || !wanted {
+            continue;
+        }
+        match infer_type(field.data_type()) {
+            Some(of) => whole = whole.feature(FeatureName::new(format!("__column_{number}"))?, of, name),
+            None => {
+                return Err(Error::input(format!("column `{name}` of type {} cannot be appended", field.data_type()))
+                    .help("leave it out of the rows to push"));
+            }
         }
     }
     let batch = SourceColumns::new(&whole)?.batch(rows, "the rows to push")?;
-    let offline = store.store_of(&whole.source).await?;
     offline
         .append(
             &whole,

@@ -96,6 +96,17 @@ impl FeatureStore {
         self.inner.registry.get().await
     }
 
+    /// The name an online store is configured under: `default` is whichever is the default.
+    pub(crate) fn online_name(&self, name: StoreName) -> StoreName {
+        if name == StoreName::default_store() { self.inner.defaults.0.clone() } else { name }
+    }
+
+    /// The name an offline store is configured under: `default` is whichever is the default.
+    #[cfg(feature = "offline")]
+    pub(crate) fn offline_name(&self, name: Option<StoreName>) -> StoreName {
+        name.filter(|name| *name != StoreName::default_store()).unwrap_or_else(|| self.inner.defaults.1.clone())
+    }
+
     /// Names of the configured online stores.
     pub fn online_names(&self) -> impl Iterator<Item = &StoreName> {
         self.inner.online.keys()
@@ -232,7 +243,7 @@ impl FeatureStoreBuilder {
         builder.source_kinds = project.source_kinds();
         let default = StoreName::default_store();
         builder.defaults = (project.online_name(&default), project.offline_name(&default));
-        // The stores' context is made when they are built: the clock may be set after this.
+        // Stores of a project file tell real time, whatever clock the engine is given after this.
         let shared = Arc::new(project.clone());
         let clock = builder.clock.clone();
         let context = move |project: &Project, store: &StoreName| {
@@ -290,7 +301,8 @@ impl FeatureStoreBuilder {
     /// Sets the default online store.
     #[must_use]
     pub fn online(self, store: Arc<dyn OnlineStore>) -> Self {
-        self.online_named(StoreName::default_store(), store)
+        let name = self.defaults.0.clone();
+        self.online_named(name, store)
     }
 
     /// Sets a named online store.
@@ -304,7 +316,8 @@ impl FeatureStoreBuilder {
     #[cfg(feature = "offline")]
     #[must_use]
     pub fn offline(self, store: Arc<dyn OfflineStore>) -> Self {
-        self.offline_named(StoreName::default_store(), store)
+        let name = self.defaults.1.clone();
+        self.offline_named(name, store)
     }
 
     /// Sets a named offline store.

@@ -10,6 +10,7 @@ mod store;
 use std::sync::Arc;
 
 use larder_base::plugin::{OnlineStoreConfig, PluginEntry};
+use larder_base::typetag;
 use larder_base::{BuildContext, Error, OnlineStore, Plugin, Result, Role, async_trait::async_trait};
 use serde::Deserialize;
 
@@ -43,7 +44,7 @@ fn one() -> usize {
     1
 }
 
-#[larder_base::typetag::deserialize(name = "acme")]
+#[typetag::deserialize(name = "acme")]
 #[async_trait]
 impl OnlineStoreConfig for AcmeConfig {
     async fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn OnlineStore>> {

@@ -88,6 +88,7 @@ impl LocalStore {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         self.folder.env.read(|snapshot| {
+            let mut late = false;
             for group in &request.groups {
                 for view in &group.views {
                     if view.shape != ReadShape::Latest {
@@ -101,8 +102,12 @@ impl LocalStore {
                         options,
                         deadline,
                     };
-                    if read_view(snapshot, &group.keys, target, out)?.is_none() {
-                        return Ok(());
+                    if late {
+                        // The deadline passed in an earlier view: what was not asked for is not
+                        // "not found".
+                        out.fail_view(view.slot);
+                    } else {
+                        late = read_view(snapshot, &group.keys, target, out)?.is_none();
                     }
                 }
             }

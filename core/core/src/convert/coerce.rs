@@ -162,7 +162,9 @@ fn timestamps(column: &ArrayRef, zone: Option<&Zone>) -> Result<ArrayRef> {
         }
         DataType::Date32 => {
             let days = column.as_primitive::<arrow_array::types::Date32Type>();
-            (days.unary(|d| i64::from(d) * MICROS_PER_DAY), true)
+            let micros = days.try_unary(|d| i64::from(d).checked_mul(MICROS_PER_DAY).ok_or(()));
+            let row = || (0..days.len()).find(|i| days.is_valid(*i) && i64::from(days.value(*i)).checked_mul(MICROS_PER_DAY).is_none());
+            (micros.map_err(|()| overflow(row().unwrap_or(0)))?, true)
         }
         _ => (
             scale(column.as_primitive::<arrow_array::types::Date64Type>(), 1_000)?,
@@ -422,6 +424,8 @@ mod tests {
         assert!(read(Date64Array::from(vec![1]), "date", None).is_err());
         assert!(read(Date32Array::from(vec![1]), "timestamp", None).is_err());
         assert!(read(Date32Array::from(vec![1]), "timestamp", Some("UTC")).is_ok());
+        let never = read(Date32Array::from(vec![1, i32::MAX]), "timestamp", Some("UTC"));
+        assert!(never.unwrap_err().to_string().contains("row=1"));
         assert!(read(NullArray::new(3), "date", None).is_ok());
     }
 }

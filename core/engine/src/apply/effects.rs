@@ -108,19 +108,31 @@ pub(super) fn destructions(plan: &mut Plan, before: &Snapshot) {
 }
 
 /// Services and models that a changed view or service reaches.
-pub(super) fn impacts(plan: &mut Plan) {
+pub(super) fn impacts(plan: &mut Plan, before: &Snapshot) {
     let mut touched: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let changed = |kind: Kind, name: &str| {
         plan.changes
             .iter()
             .any(|c| c.id == ObjectId::new(kind, name) && c.action != Action::Create)
     };
+    // A view is touched by its own change, by its source's and by its entities'; an on-demand view
+    // by those it reads.
+    let mut views: BTreeSet<&str> = plan.changed_views.iter().map(|view| view.name.as_str()).collect();
+    for view in plan.after.on_demand_views.values() {
+        let reads = |text: &String| text.split(':').next().is_some_and(|name| views.contains(name.trim()));
+        if view.inputs.features.iter().any(reads) {
+            views.insert(view.name.as_str());
+        }
+    }
+    let known = before.catalog();
+    let was = |name: &str| known.feature_views.contains_key(name) || known.on_demand_views.contains_key(name);
+    let touched_view = |name: &str| was(name) && views.contains(name);
     for service in plan.after.feature_services.values() {
         let views: Vec<&str> = service
             .features
             .iter()
             .map(|item| item.view.as_str())
-            .filter(|view| changed(Kind::FeatureView, view) || changed(Kind::OnDemandView, view))
+            .filter(|view| touched_view(view) || changed(Kind::OnDemandView, view))
             .collect();
         if views.is_empty() && !changed(Kind::FeatureService, service.name.as_str()) {
             continue;

@@ -238,6 +238,7 @@ impl FeatureStore {
                 revive: target.revive,
                 allow_type_change: options.allow_destructive,
                 source_kinds: self.source_kinds(),
+                default_online: self.online_name(StoreName::default_store()),
             },
         )?;
         if !options.offline && !plan.is_empty() {

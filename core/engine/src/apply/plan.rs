@@ -62,6 +62,8 @@ pub(super) struct Rules<'a> {
     pub(super) revive: bool,
     pub(super) allow_type_change: bool,
     pub(super) source_kinds: &'a [SourceKind],
+    /// The name that the default online store is configured under.
+    pub(super) default_online: StoreName,
 }
 
 /// What an apply would change.
@@ -133,6 +135,8 @@ pub struct SavedPlan {
     pub base: Version,
     /// The changes that were shown.
     pub changes: Vec<Change>,
+    /// Hash of the objects as they will be: what a create creates is not in its change.
+    pub content: String,
 }
 
 impl SavedPlan {
@@ -152,7 +156,7 @@ impl SavedPlan {
             .help("plan again"));
         }
         // Nothing left to do is what the plan wanted, too: the reply to it may have been lost.
-        if self.changes == plan.changes || plan.is_empty() {
+        if (self.changes == plan.changes && self.content == plan.content()) || plan.is_empty() {
             return Ok(());
         }
         Err(Error::conflict(format!(
@@ -166,6 +170,12 @@ impl SavedPlan {
 }
 
 impl Plan {
+    fn content(&self) -> String {
+        let puts = self.edits.puts.iter().map(|record| (&record.id, &record.set, &record.spec));
+        let text = serde_json::json!([puts.collect::<Vec<_>>(), self.edits.deletes]).to_string();
+        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+    }
+
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.edits.layouts.is_empty() && self.edits.drop_layouts.is_empty()
@@ -183,6 +193,7 @@ impl Plan {
             project: project.to_owned(),
             base: self.base,
             changes: self.changes.clone(),
+            content: self.content(),
         }
     }
 
@@ -295,7 +306,7 @@ pub(super) fn plan(
     type_changes(&mut plan, before, definitions, rules.allow_type_change)?;
     place_views(&mut plan, before, &rules)?;
     destructions(&mut plan, before);
-    impacts(&mut plan);
+    impacts(&mut plan, before);
     lateness_warnings(&mut plan, definitions);
     Ok(plan)
 }
@@ -455,10 +466,15 @@ fn place_views(plan: &mut Plan, before: &Snapshot, rules: &Rules<'_>) -> Result<
             continue;
         }
         plan.changed_views.push(view.clone());
-        let Some(store) = view.online.store() else {
+        // `true` and the default store's own name are the same place.
+        let place_of = |view: &FeatureView| {
+            let name = view.online.store()?;
+            Some(if name == StoreName::default_store() { rules.default_online.clone() } else { name })
+        };
+        let Some(store) = place_of(view) else {
             continue;
         };
-        let old_store = old_view.and_then(|old| old.online.store());
+        let old_store = old_view.and_then(|old| place_of(old));
         let old_layout = before.layout(view.name.as_str());
         let place = Place {
             project: before.project(),

@@ -139,7 +139,7 @@ impl Historical {
         // Views by offline store: each store answers once for all of its views.
         let mut by_store: BTreeMap<StoreName, Vec<usize>> = BTreeMap::new();
         for (index, view) in resolved.views.iter().enumerate() {
-            let name = view.source.store.clone().unwrap_or_else(StoreName::default_store);
+            let name = store.offline_name(view.source.store.clone());
             by_store.entry(name).or_default().push(index);
         }
         let mut zip = Zip::new(spine.rows.num_rows(), resolved.views.len());

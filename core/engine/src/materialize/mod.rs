@@ -18,7 +18,7 @@ use larder_base::error::suggest;
 use larder_base::model::FeatureView;
 use larder_base::{
     Error, Interval, LayoutChanges, Ledger, Micros, OnlineStore, OnlineWrite, Result, RunRecord, RunState,
-    Snapshot, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
+    Snapshot, Span, StoreIdentity, StoreName, ViewLayout, WriteOptions, WriteReport,
 };
 use larder_core::{LatestRead, OfflineOptions, OfflineStore, Progress, ViewScan};
 
@@ -97,7 +97,8 @@ impl Materialize {
         self
     }
 
-    /// Rows with events in `[from, until]`, whatever the ledger says.
+    /// Rows with events in `[from, until]`, whatever the ledger says. With `knowledge: as_of` only
+    /// those that were also created by `until`, as a training join at `until` would see them.
     pub fn range(mut self, from: Micros, until: Micros) -> Self {
         self.mode = Mode::Range(from, until);
         self
@@ -210,7 +211,7 @@ impl Materialize {
             .store()
             .unwrap_or_else(larder_base::StoreName::default_store);
         let online = store.online_store(&name).await?.clone();
-        let identity = identity(&*online, layout).await?;
+        let identity = identity(&*online, snapshot, &name).await?;
         let ledger = store.registry().await?.ledger();
         let runs = ledger
             .runs(store.project(), &view.name, layout.generation())
@@ -244,9 +245,11 @@ impl Materialize {
         run.close(&outcome).await?;
         outcome?;
         if runs.len() >= COMPACT_AFTER {
-            run.ledger
-                .compact(store.project(), &view.name, layout.generation())
-                .await?;
+            // Everything is done and recorded; tidying up must not make a failure of it.
+            let compacted = run.ledger.compact(store.project(), &view.name, layout.generation());
+            if let Err(error) = compacted.await {
+                tracing::warn!(%error, view = %view.name, "the ledger was not compacted; the next run tries again");
+            }
         }
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
@@ -312,14 +315,17 @@ impl Materialize {
 }
 
 /// The store's identity; a store that lost its own, because it was flushed, gets a new one, and
-/// with it every interval of the old one is void.
-async fn identity(online: &dyn OnlineStore, layout: &Arc<ViewLayout>) -> Result<StoreIdentity> {
-    if let Some(identity) = online.identity(layout.project()).await? {
+/// with it every interval of the old one is void. It is made ready for all of its views at once.
+async fn identity(online: &dyn OnlineStore, snapshot: &Snapshot, name: &StoreName) -> Result<StoreIdentity> {
+    if let Some(identity) = online.identity(snapshot.project()).await? {
         return Ok(identity);
     }
+    let of_store = |view: &&Arc<FeatureView>| view.online.store().as_ref() == Some(name);
+    let views = snapshot.catalog().feature_views.values().filter(of_store);
+    let layouts = views.filter_map(|view| snapshot.layout(view.name.as_str()).cloned()).collect();
     let changes = LayoutChanges {
-        project: layout.project().clone(),
-        layouts: vec![layout.clone()],
+        project: snapshot.project().clone(),
+        layouts,
     };
     online.prepare(&changes).await
 }
@@ -368,6 +374,9 @@ impl Run<'_> {
         self.save().await?;
         let count = slices.len();
         for (index, slice) in slices.into_iter().enumerate() {
+            if index > 0 {
+                self.expect_current().await?;
+            }
             self.slice(slice, report, index, count).await?;
             // Only now is the slice done: its last row was acknowledged.
             self.record.done.push(slice);
@@ -375,6 +384,17 @@ impl Run<'_> {
             report.until = Some(slice.until);
         }
         Ok(())
+    }
+
+    /// An apply may have retired the generation meanwhile; rows written to it after it was
+    /// reclaimed would be nobody's.
+    async fn expect_current(&self) -> Result<()> {
+        let snapshot = self.task.store.snapshot().await?;
+        let current = snapshot.layout(self.layout.view().as_str());
+        if current.is_some_and(|layout| layout.generation() == self.layout.generation()) {
+            return Ok(());
+        }
+        Err(Error::conflict("the view was changed by an apply while it was materialized").help("run it again"))
     }
 
     async fn slice(

@@ -135,6 +135,7 @@ impl Bound {
     }
 
     async fn store_of(&mut self, store: &FeatureStore, name: StoreName) -> Result<usize> {
+        let name = store.online_name(name);
         if let Some(known) = self.stores.iter().position(|known| known.name == name) {
             return Ok(known);
         }

@@ -21,6 +21,8 @@ pub enum Reading<T> {
     Expired {
         /// How old it is.
         age: Span,
+        /// The value all the same, where the plan keeps expired values.
+        value: Option<T>,
     },
     /// The service's default stands in.
     Defaulted(T),
@@ -29,10 +31,11 @@ pub enum Reading<T> {
 }
 
 impl<T> Reading<T> {
-    /// The value, read or defaulted.
+    /// The value: read, defaulted, or expired and kept.
     pub fn value(self) -> Option<T> {
         match self {
             Self::Present(value) | Self::Defaulted(value) => Some(value),
+            Self::Expired { value, .. } => value,
             _ => None,
         }
     }
@@ -87,6 +90,8 @@ enum Raw<'a> {
     Null,
     NotFound,
     Expired(Span),
+    /// Expired, and given out all the same.
+    Kept(Cell<'a>, Span),
     Default,
     Unavailable,
 }
@@ -153,7 +158,11 @@ impl<'s> Outcome<'s> {
             ),
             Raw::Null => Reading::Null,
             Raw::NotFound => Reading::NotFound,
-            Raw::Expired(age) => Reading::Expired { age },
+            Raw::Expired(age) => Reading::Expired { age, value: None },
+            Raw::Kept(cell, age) => Reading::Expired {
+                age,
+                value: T::from_cell(cell, output.value_type),
+            },
             Raw::Default => output
                 .default
                 .as_ref()
@@ -177,12 +186,15 @@ impl<'s> Outcome<'s> {
         };
         match status {
             RowStatus::Present => {}
-            RowStatus::Expired if self.keep_expired => {}
             RowStatus::Expired => {
                 let age = block
                     .event_time(output.slot, row)
                     .map_or(Span::ZERO, |event| self.session.now.since(event));
-                return absent(Raw::Expired(age));
+                return match block.cell(output.slot, output.feature, row) {
+                    SlotCell::Cell(cell) if self.keep_expired && cell != Cell::Null => Raw::Kept(cell, age),
+                    _ if self.keep_expired => Raw::Expired(age),
+                    _ => absent(Raw::Expired(age)),
+                };
             }
             RowStatus::Unavailable => return Raw::Unavailable,
             _ => return absent(Raw::NotFound),
@@ -217,7 +229,7 @@ impl<'s> Outcome<'s> {
             }
             for row in 0..rows {
                 let number = match self.raw(row, output) {
-                    Raw::Cell(cell) => cell.to_f32(output.value_type),
+                    Raw::Cell(cell) | Raw::Kept(cell, _) => cell.to_f32(output.value_type),
                     Raw::Default => *default,
                     _ => None,
                 };

@@ -41,6 +41,8 @@ struct Column {
     keys: EntityKeys,
     broadcast: bool,
     given: bool,
+    /// Whether they were given since the last read.
+    fresh: bool,
 }
 
 /// Which row of the answer asks for which of a key set's distinct keys.
@@ -121,6 +123,7 @@ impl Session {
         column.keys.clear();
         column.broadcast = broadcast;
         column.given = true;
+        column.fresh = true;
         for value in values {
             match value {
                 None => column.keys.push_null(),
@@ -162,6 +165,7 @@ impl Session {
                     .push_values(std::slice::from_ref(&known.key), std::slice::from_ref(value))?;
             }
             column.given = true;
+            column.fresh = true;
         }
         if found {
             return Ok(self);
@@ -226,8 +230,14 @@ impl Session {
         Ok(())
     }
 
-    fn row_count(&self) -> Result<usize> {
+    fn row_count(&mut self) -> Result<usize> {
         let mut rows: Option<(usize, usize)> = None;
+        // Reading again with all keys as they were is fine. With some of them new, the others are
+        // those of an earlier request: serving them would answer for somebody else.
+        let renewed = self.columns.iter().any(|column| column.fresh);
+        for column in &mut self.columns {
+            column.given &= column.fresh || !renewed;
+        }
         for (index, column) in self.columns.iter().enumerate() {
             let name = || &self.bound.keys[index].name;
             if !column.given {
@@ -248,6 +258,9 @@ impl Session {
                     )));
                 }
             }
+        }
+        for column in &mut self.columns {
+            column.fresh = false;
         }
         // Only broadcast keys, or no keys at all: one row.
         Ok(rows.map_or(1, |(_, count)| count))

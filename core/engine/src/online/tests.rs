@@ -103,6 +103,7 @@ async fn every_status_in_request_order() {
         .unwrap();
     let expired = Reading::Expired {
         age: larder_base::Span(7 * DAY + 1),
+        value: None,
     };
     let ages: Vec<_> = (0..answer.rows()).map(|row| answer.get(row, age)).collect();
     let expected = [
@@ -132,7 +133,13 @@ async fn every_status_in_request_order() {
     let mut session = keep.session();
     session.column(user, &[3]);
     let answer = session.read(ReadOptions::new()).await.unwrap();
-    assert_eq!(answer.get(0, age), Reading::Present(50));
+    // The value is given out, and the status stays what it is.
+    let kept = answer.get(0, age);
+    assert_eq!((kept.status(), kept.value()), ("expired", Some(50)));
+
+    // A new request must give all keys again, or none.
+    session.column(user, &[1]).read(ReadOptions::new()).await.unwrap();
+    assert!(session.read(ReadOptions::new()).await.is_ok());
 }
 
 #[tokio::test]
