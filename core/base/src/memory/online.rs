@@ -165,7 +165,9 @@ impl MemoryOnline {
                     continue;
                 }
                 Entry::Occupied(mut stored) => *stored.get_mut() = Stored::new(key, row),
-                Entry::Vacant(free) => drop(free.insert(Stored::new(key, row))),
+                Entry::Vacant(free) => {
+                    free.insert(Stored::new(key, row));
+                }
             }
             report.written += 1;
         }

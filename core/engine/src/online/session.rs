@@ -332,7 +332,9 @@ impl Group {
                 );
                 match entry {
                     Entry::Occupied(known) => asked = *known.get(),
-                    Entry::Vacant(free) => drop(free.insert(asked)),
+                    Entry::Vacant(free) => {
+                        free.insert(asked);
+                    }
                 }
             }
             if asked as usize != last {
