@@ -5,6 +5,8 @@
 //! `string` (string keys), `views` (three views of one source). Peak memory is that of the join alone when
 //! `P1_ONLY=join` is set. The files are kept in the system's folder for temporary files for the next run.
 
+#![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use futures::StreamExt;
 use larder_core::arrow::array::*;
 use larder_core::model::Source;
 use larder_core::{
-    ColumnName, EntityRows, FeatureName, HistoricalRead, JoinKey, OfflineOptions, OfflineStore, Span, ViewJoin,
-    ViewName, ViewScan,
+    ColumnName, EntityRows, FeatureName, HistoricalRead, JoinKey, OfflineOptions, OfflineStore, Span,
+    ViewJoin, ViewName, ViewScan,
 };
 use larder_parquet::ParquetStore;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -60,7 +62,9 @@ struct Shape {
 fn key(strings: bool, ids: Vec<i64>) -> ArrayRef {
     match strings {
         false => Arc::new(Int64Array::from(ids)),
-        true => Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("user-{id:09}")))),
+        true => Arc::new(StringArray::from_iter_values(
+            ids.iter().map(|id| format!("user-{id:09}")),
+        )),
     }
 }
 
@@ -97,12 +101,17 @@ fn write(folder: &Path, shape: &Shape) {
             }
             let mut columns: Vec<(String, ArrayRef)> = vec![
                 ("user_id".into(), key(shape.strings, ids)),
-                ("event_timestamp".into(), Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
+                (
+                    "event_timestamp".into(),
+                    Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+                ),
                 (
                     "created".into(),
                     Arc::new(
-                        TimestampMicrosecondArray::from_iter_values((0..n).map(|_| START + rng.below(1 << 40) as i64))
-                            .with_timezone("UTC"),
+                        TimestampMicrosecondArray::from_iter_values(
+                            (0..n).map(|_| START + rng.below(1 << 40) as i64),
+                        )
+                        .with_timezone("UTC"),
                     ),
                 ),
             ];
@@ -131,7 +140,9 @@ fn request(shape: &Shape) -> HistoricalRead {
     .expect("a source");
     let source = Arc::new(source);
     let mut rng = Rng(7);
-    let ids = (0..shape.entity_rows).map(|_| rng.below(shape.users) as i64).collect();
+    let ids = (0..shape.entity_rows)
+        .map(|_| rng.below(shape.users) as i64)
+        .collect();
     let times = (0..shape.entity_rows).map(|_| match shape.by_day {
         true => START + 12 * DAY + rng.below(3 * DAY as u64) as i64,
         false => START + 7 * DAY + rng.below(((DAYS - 7) * DAY) as u64) as i64,
@@ -143,12 +154,21 @@ fn request(shape: &Shape) -> HistoricalRead {
             name: ColumnName::new("user_id").expect("a name"),
             value_type: of.parse().expect("a type"),
         };
-        let mut scan = ViewScan::new(ViewName::new(format!("v{at}")).expect("a name"), source.clone()).key(key, "user_id");
+        let mut scan = ViewScan::new(ViewName::new(format!("v{at}")).expect("a name"), source.clone())
+            .key(key, "user_id");
         for feature in 0..FEATURES {
             let name = format!("f{feature}");
-            scan = scan.feature(FeatureName::new(&name).expect("a name"), "float64".parse().expect("a type"), name);
+            scan = scan.feature(
+                FeatureName::new(&name).expect("a name"),
+                "float64".parse().expect("a type"),
+                name,
+            );
         }
-        let ttl = if shape.by_day { Span::days(1) } else { Span::days(7 + at as i64) };
+        let ttl = if shape.by_day {
+            Span::days(1)
+        } else {
+            Span::days(7 + at as i64)
+        };
         ViewJoin::new(scan, vec![0]).with_ttl(Some(ttl))
     };
     HistoricalRead {
@@ -223,9 +243,15 @@ fn peak_mib() -> u64 {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
     let number = |at: usize, or: usize| {
-        arguments.get(at).and_then(|text| text.parse::<usize>().ok()).map_or(or, |n| n * 1000)
+        arguments
+            .get(at)
+            .and_then(|text| text.parse::<usize>().ok())
+            .map_or(or, |n| n * 1000)
     };
     let name = arguments.get(2).cloned().unwrap_or_else(|| "one".to_owned());
     let source_rows = number(1, 10_000_000);
@@ -240,7 +266,11 @@ fn main() {
         by_day: name == "days",
         name,
     };
-    let folder = std::env::temp_dir().join(format!("larder-p1-{}-{}", shape.name.replace("views", "one"), shape.source_rows));
+    let folder = std::env::temp_dir().join(format!(
+        "larder-p1-{}-{}",
+        shape.name.replace("views", "one"),
+        shape.source_rows
+    ));
     write(&folder, &shape);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let before = peak_mib();
@@ -254,17 +284,25 @@ fn main() {
         let request = request(&shape);
         let (joined, matched, _) = join(&folder, &shape, request, threads);
         if only == "join" {
-            println!("join {joined:.3?}, {matched} matched, peak {} MiB, before {before} MiB", peak_mib());
+            println!(
+                "join {joined:.3?}, {matched} matched, peak {} MiB, before {before} MiB",
+                peak_mib()
+            );
             continue;
         }
         // The days that the entity rows can see.
         let wanted = |file: usize| !shape.by_day || (11..15).contains(&file);
         let (decoded, rows) = decode(&folder, threads, &wanted);
-        println!("round {round}: join {joined:.3?} ({matched} matched), bare decode {decoded:.3?} ({rows} rows)");
+        println!(
+            "round {round}: join {joined:.3?} ({matched} matched), bare decode {decoded:.3?} ({rows} rows)"
+        );
         best = (best.0.min(joined), best.1.min(decoded));
     }
     if only != "join" {
         let ratio = best.0.as_secs_f64() / best.1.as_secs_f64();
-        println!("best: join {:.3?}, bare decode {:.3?}, ratio {ratio:.2}", best.0, best.1);
+        println!(
+            "best: join {:.3?}, bare decode {:.3?}, ratio {ratio:.2}",
+            best.0, best.1
+        );
     }
 }

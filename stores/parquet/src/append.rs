@@ -91,9 +91,15 @@ impl Target {
         }
         let last = files.last().and_then(|file| {
             let below = file.path.strip_prefix(&folder).ok()?;
-            below.components().next().map(|c| c.as_os_str().to_string_lossy().into_owned())
+            below
+                .components()
+                .next()
+                .map(|c| c.as_os_str().to_string_lossy().into_owned())
         });
-        let first = files.into_iter().next().map(|file| (Arc::new(file), Arc::default()));
+        let first = files
+            .into_iter()
+            .next()
+            .map(|file| (Arc::new(file), Arc::default()));
         let like = plan::open(first.into_iter().collect(), context)?
             .first()
             .map(|file| (file.footer.schema().clone(), file.file.shown.clone()));
@@ -130,7 +136,10 @@ impl Target {
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         for field in schema.fields() {
-            let of = wanted.iter().find(|(name, _)| name == field.name()).map(|(_, of)| *of);
+            let of = wanted
+                .iter()
+                .find(|(name, _)| name == field.name())
+                .map(|(_, of)| *of);
             let column = match (batch.column_by_name(field.name()), of) {
                 (Some(column), Some(of)) => self
                     .column(column, of, field.data_type())
@@ -149,8 +158,10 @@ impl Target {
             return Ok(column.clone());
         }
         let refuse = || {
-            Error::input(format!("a value of type {of} cannot be written as {to} without loss"))
-                .help("write the existing files again with a wider type")
+            Error::input(format!(
+                "a value of type {of} cannot be written as {to} without loss"
+            ))
+            .help("write the existing files again with a wider type")
         };
         let local = of == ValueType::TIMESTAMP
             && match to {
@@ -178,13 +189,18 @@ impl Target {
         };
         let written = cast_with_options(from, to, &options).map_err(|_| refuse())?;
         let back = coerce(&written, of, self.zone.as_ref())?;
-        if back.as_ref() == column.as_ref() { Ok(written) } else { Err(refuse()) }
+        if back.as_ref() == column.as_ref() {
+            Ok(written)
+        } else {
+            Err(refuse())
+        }
     }
 }
 
 /// Writes what comes, and keeps it only if all of it came.
 fn write(target: &Target, scan: &ViewScan, mut messages: mpsc::Receiver<Message>) -> Result<u64> {
-    let failed = |error: io::Error, path: &Path| fault::io(error, "a data file cannot be written", &show(path));
+    let failed =
+        |error: io::Error, path: &Path| fault::io(error, "a data file cannot be written", &show(path));
     let mut open: Option<(Temporary, ArrowWriter<File>)> = None;
     let mut rows = 0;
     loop {
@@ -279,7 +295,13 @@ const DIGITS: usize = 20;
 
 /// A name that sorts after all others in the folder, since among equal rows the last one wins.
 fn file_name(now: Micros, last: Option<&str>) -> String {
-    let name = |prefix: &str, time: i64| format!("{prefix}part-{:0DIGITS$}-{:016x}.parquet", time.max(0), random::u64());
+    let name = |prefix: &str, time: i64| {
+        format!(
+            "{prefix}part-{:0DIGITS$}-{:016x}.parquet",
+            time.max(0),
+            random::u64()
+        )
+    };
     let first = name("", now.0);
     let Some(last) = last.filter(|last| first.as_str() <= *last) else {
         return first;
@@ -304,10 +326,20 @@ mod tests {
         let mut last: Option<String> = None;
         for now in [5, 5, 3, 1_700_000_000_000_000] {
             let name = file_name(Micros(now), last.as_deref());
-            assert!(last.as_ref().is_none_or(|last| *last < name), "{name} after {last:?}");
+            assert!(
+                last.as_ref().is_none_or(|last| *last < name),
+                "{name} after {last:?}"
+            );
             last = Some(name);
         }
-        for other in ["part-00000-abc.snappy.parquet", "zzz.parquet", "z~", "éa.pq", "sub", "part-99.parquet"] {
+        for other in [
+            "part-00000-abc.snappy.parquet",
+            "zzz.parquet",
+            "z~",
+            "éa.pq",
+            "sub",
+            "part-99.parquet",
+        ] {
             let name = file_name(Micros(1_700_000_000_000_000), Some(other));
             assert!(name.as_str() > other, "{name} after {other}");
             let next = file_name(Micros(1_700_000_000_000_001), Some(&name));

@@ -58,7 +58,10 @@ fn default_root() -> String {
 #[async_trait]
 impl OfflineStoreConfig for ParquetConfig {
     async fn build(&self, cx: &BuildContext) -> Result<Arc<dyn OfflineStore>> {
-        Ok(Arc::new(ParquetStore::with_clock(self.folder(cx)?, cx.clock.clone())))
+        Ok(Arc::new(ParquetStore::with_clock(
+            self.folder(cx)?,
+            cx.clock.clone(),
+        )))
     }
 }
 
@@ -81,8 +84,14 @@ mod tests {
         assert!(parse(r#"{ "type": "parquet", "roots": "data/" }"#).is_err());
 
         let cx = BuildContext::new("/project");
-        assert_eq!(ParquetConfig::new("data").folder(&cx).unwrap(), PathBuf::from("/project/data"));
-        assert_eq!(ParquetConfig::new("file:///data").folder(&cx).unwrap(), PathBuf::from("/data"));
+        assert_eq!(
+            ParquetConfig::new("data").folder(&cx).unwrap(),
+            PathBuf::from("/project/data")
+        );
+        assert_eq!(
+            ParquetConfig::new("file:///data").folder(&cx).unwrap(),
+            PathBuf::from("/data")
+        );
         let error = ParquetConfig::new("s3://bucket/x").folder(&cx).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("part 2"), "{error}");

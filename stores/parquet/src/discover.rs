@@ -45,7 +45,13 @@ pub(crate) fn place(root: &Path, source: &Source) -> Result<Place> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // A component that is a file, not a folder, is as good as nothing there.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-        Err(error) => return Err(fault::io(error, "the source's path cannot be examined", &show(&whole))),
+        Err(error) => {
+            return Err(fault::io(
+                error,
+                "the source's path cannot be examined",
+                &show(&whole),
+            ));
+        }
     }
     if !path.contains(['*', '?', '[']) {
         return Ok(match has_extension(&whole) {
@@ -95,8 +101,10 @@ pub(crate) fn local(path: &str) -> Result<&str> {
         Some(("file", rest)) if rest.starts_with('/') => Ok(rest),
         Some(("s3" | "s3a", _)) => Err(Error::unsupported("parquet files on s3:// come with part 2")
             .help("use files on a local disk or a shared file system until then")),
-        Some(_) => Err(Error::config(format!("`{path}` is not a place the parquet store can read"))
-            .help("write a path, or file:///absolute/path")),
+        Some(_) => Err(
+            Error::config(format!("`{path}` is not a place the parquet store can read"))
+                .help("write a path, or file:///absolute/path"),
+        ),
     }
 }
 
@@ -172,7 +180,11 @@ pub(crate) fn show(path: &Path) -> String {
 fn has_extension(path: &Path) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+        .is_some_and(|extension| {
+            EXTENSIONS
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        })
 }
 
 /// Names that are not data: hidden, temporary, or notes of other programs such as `_SUCCESS`.
@@ -278,13 +290,17 @@ fn refuse_table(name: &str, folder: &Path, path: &Path) -> Result<()> {
         ".hoodie" => "a Hudi table",
         "metadata"
             if path.is_dir()
-                && list(path)?.iter().any(|(name, _)| name.ends_with(".metadata.json")) =>
+                && list(path)?
+                    .iter()
+                    .any(|(name, _)| name.ends_with(".metadata.json")) =>
         {
             "an Iceberg table"
         }
         _ => return Ok(()),
     };
-    Err(Error::unsupported(format!("the folder is {format}, not plain Parquet files"))
-        .with("path", show(folder))
-        .help("export the table to a folder of its own"))
+    Err(
+        Error::unsupported(format!("the folder is {format}, not plain Parquet files"))
+            .with("path", show(folder))
+            .help("export the table to a folder of its own"),
+    )
 }

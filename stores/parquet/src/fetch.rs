@@ -129,7 +129,12 @@ pub(crate) fn distinct(winners: &Winners, rows: u64) -> (Vec<u64>, UInt32Array) 
 }
 
 /// Reads the features of a scan at some positions of the source, which ascend and are distinct.
-pub(crate) fn columns(plan: &Plan, scan: &ViewScan, positions: &[u64], context: &Context) -> Result<Vec<Column>> {
+pub(crate) fn columns(
+    plan: &Plan,
+    scan: &ViewScan,
+    positions: &[u64],
+    context: &Context,
+) -> Result<Vec<Column>> {
     let features = scan.features.len();
     let shares = by_group(&plan.groups, positions);
     if features == 0 {
@@ -169,7 +174,10 @@ pub(crate) fn columns(plan: &Plan, scan: &ViewScan, positions: &[u64], context: 
         *joined[feature].lock() = Some(column);
         Ok(())
     })?;
-    let column = |cell: Mutex<Option<Column>>| cell.into_inner().ok_or_else(|| Error::internal("a column is missing"));
+    let column = |cell: Mutex<Option<Column>>| {
+        cell.into_inner()
+            .ok_or_else(|| Error::internal("a column is missing"))
+    };
     joined.into_iter().map(column).collect()
 }
 
@@ -285,6 +293,7 @@ mod tests {
     use std::sync::Arc;
 
     use larder_core::arrow::array::{AsArray, Int64Array};
+    use larder_core::pit;
 
     use super::*;
 
@@ -294,6 +303,25 @@ mod tests {
         let runs = runs(&rows);
         assert_eq!(runs, [3..5 + GAP as usize + 1, 1000..1002]);
         assert_eq!(renumber(&rows, &runs), [0, 2, 2 + GAP, 3 + GAP, 4 + GAP]);
+    }
+
+    #[test]
+    fn marking_and_sorting_find_the_same_winners() {
+        let keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(
+            (0..300).map(|row| row % 40),
+        ))];
+        let index = Arc::new(pit::SpineIndex::build(&keys, &[1000; 300]).unwrap());
+        let mut join = pit::ViewJoin::new(index, pit::ViewRule::new()).unwrap();
+        let source: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(
+            (0..500).map(|row| row % 61),
+        ))];
+        let event: Vec<i64> = (0..500).map(|row| row * 7 % 900).collect();
+        let batch = pit::SourceBatch::new(&source, pit::Times::new(&event), pit::Positions::From(0));
+        join.probe(&batch).unwrap();
+        let winners = join.resolve();
+        let (marked, sorted) = (distinct(&winners, 500), distinct(&winners, u64::MAX));
+        assert_eq!(marked, sorted);
+        assert_eq!(marked.0.len(), 40);
     }
 
     #[test]
@@ -312,7 +340,10 @@ mod tests {
         let want = Int64Array::from(vec![Some(3), None, Some(1), Some(2)]);
         for column in [joined, split] {
             let picked = column.pick(&places).unwrap();
-            assert_eq!(picked.as_primitive::<larder_core::arrow::datatypes::Int64Type>(), &want);
+            assert_eq!(
+                picked.as_primitive::<larder_core::arrow::datatypes::Int64Type>(),
+                &want
+            );
         }
     }
 }

@@ -37,7 +37,10 @@ impl Footer {
         // The rows of a damaged footer would lead to absurd allocations.
         let groups = metadata.metadata().row_groups();
         if groups.iter().any(|group| group.num_rows() < 0) {
-            return Err(fault::parquet(ParquetError::General("a negative row count".into()), &file.shown));
+            return Err(fault::parquet(
+                ParquetError::General("a negative row count".into()),
+                &file.shown,
+            ));
         }
         Ok(Self {
             plain: metadata,
@@ -81,10 +84,16 @@ fn reader(metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata, Parquet
     let read = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new())?;
     let parquet = metadata.file_metadata().schema_descr();
     let is_int96 = |root: usize| {
-        (0..parquet.num_columns())
-            .any(|leaf| parquet.get_column_root_idx(leaf) == root && parquet.column(leaf).physical_type() == Physical::INT96)
+        (0..parquet.num_columns()).any(|leaf| {
+            parquet.get_column_root_idx(leaf) == root
+                && parquet.column(leaf).physical_type() == Physical::INT96
+        })
     };
-    if parquet.columns().iter().all(|column| column.physical_type() != Physical::INT96) {
+    if parquet
+        .columns()
+        .iter()
+        .all(|column| column.physical_type() != Physical::INT96)
+    {
         return Ok(read);
     }
     let fields: Vec<Field> = read

@@ -100,12 +100,18 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
                         Some(from) => {
                             let is_range = chars.peek() == Some(&'-')
                                 && chars.clone().nth(1).is_some_and(|after| after != ']');
-                            let to = if is_range { chars.nth(1).unwrap_or(from) } else { from };
+                            let to = if is_range {
+                                chars.nth(1).unwrap_or(from)
+                            } else {
+                                from
+                            };
                             ranges.push((from, to));
                         }
                         None => {
-                            return Err(Error::definition(format!("`[` has no `]` in the pattern `{text}`"))
-                                .help("close it, such as `part-[0-9].parquet`"));
+                            return Err(
+                                Error::definition(format!("`[` has no `]` in the pattern `{text}`"))
+                                    .help("close it, such as `part-[0-9].parquet`"),
+                            );
                         }
                     }
                 }

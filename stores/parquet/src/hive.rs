@@ -17,7 +17,9 @@ pub(crate) fn partitions(path: &Path) -> Vec<(String, Option<String>)> {
     let mut found: Vec<(String, Option<String>)> = Vec::new();
     let folders = path.parent().into_iter().flat_map(Path::components);
     for component in folders {
-        let Component::Normal(name) = component else { continue };
+        let Component::Normal(name) = component else {
+            continue;
+        };
         let Some((key, value)) = name.to_str().and_then(|name| name.split_once('=')) else {
             continue;
         };
@@ -117,7 +119,8 @@ mod tests {
 
     #[test]
     fn components() {
-        let path = Path::new("events/dt=2024-01-01/city=S%C3%A3o%20Paulo/x=__HIVE_DEFAULT_PARTITION__/a=b.parquet");
+        let path =
+            Path::new("events/dt=2024-01-01/city=S%C3%A3o%20Paulo/x=__HIVE_DEFAULT_PARTITION__/a=b.parquet");
         assert_eq!(
             partitions(path),
             [

@@ -11,16 +11,17 @@ use larder_core::arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt
 use larder_core::pit::{SpineIndex, ViewRule, Winners};
 use larder_core::{
     EntityRows, Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, ViewExplanation, ViewJoin, ViewReport, ViewScan,
+    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, ViewExplanation, ViewJoin, ViewReport,
+    ViewScan,
 };
 use parking_lot::Mutex;
 
-use crate::store::supported;
 use crate::fault;
 use crate::fetch::{self, Column};
 use crate::plan::{Context, Plan};
 use crate::prune::{Filter, KeyRange};
 use crate::scan;
+use crate::store::supported;
 use crate::work::{self, Cancel};
 
 /// Rows per batch of the answer, unless the caller says.
@@ -68,9 +69,13 @@ pub(crate) async fn explain(root: PathBuf, request: HistoricalRead, context: Con
                     names.extend(columns.feature_names());
                     let mut read = plan.stats;
                     let bytes = plan.groups.iter();
-                    read.bytes = bytes.map(|group| plan.files[group.file].bytes(group.row_group, &names)).sum();
+                    read.bytes = bytes
+                        .map(|group| plan.files[group.file].bytes(group.row_group, &names))
+                        .sum();
                     let skipped = plan.skipped.iter();
-                    let skipped = skipped.map(|(reason, n)| (reason.as_str().to_owned(), *n)).collect();
+                    let skipped = skipped
+                        .map(|(reason, n)| (reason.as_str().to_owned(), *n))
+                        .collect();
                     views[member.view] = Some(ViewExplanation::new(&scan.view, read, skipped));
                 }
             }
@@ -120,17 +125,25 @@ struct Member {
 impl Prepared {
     fn new(root: PathBuf, request: &HistoricalRead, context: Context) -> Result<Self> {
         let EntityRows::Batches { keys, times } = &request.rows else {
-            return Err(Error::unsupported("the parquet store joins entity rows in memory only")
-                .help("give the entity rows as batches"));
+            return Err(
+                Error::unsupported("the parquet store joins entity rows in memory only")
+                    .help("give the entity rows as batches"),
+            );
         };
         if times.null_count() > 0 || keys.iter().any(|key| key.len() != times.len()) {
-            return Err(Error::internal("entity rows need a time each and keys of the same length"));
+            return Err(Error::internal(
+                "entity rows need a time each and keys of the same length",
+            ));
         }
         let mut drafts: Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)> = Vec::new();
         for (at, view) in request.views.iter().enumerate() {
             supported(&view.scan)?;
-            if view.spine_keys.len() != view.scan.keys.len() || view.spine_keys.iter().any(|key| *key >= keys.len()) {
-                return Err(Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view));
+            if view.spine_keys.len() != view.scan.keys.len()
+                || view.spine_keys.iter().any(|key| *key >= keys.len())
+            {
+                return Err(
+                    Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view)
+                );
             }
             join_draft(&mut drafts, at, view);
         }
@@ -179,7 +192,12 @@ impl Prepared {
         })
     }
 
-    fn run(self, options: &OfflineOptions, report: &SharedReport, mut send: mpsc::Sender<Result<JoinedBatch>>) {
+    fn run(
+        self,
+        options: &OfflineOptions,
+        report: &SharedReport,
+        mut send: mpsc::Sender<Result<JoinedBatch>>,
+    ) {
         let cancel = self.context.cancel.clone();
         let done = work::caught(|| {
             let answers = self.answer(options, report)?;
@@ -245,18 +263,21 @@ fn join_draft(drafts: &mut Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)>, at: usi
     share_features(&mut all.features, &scan.features);
     // What is pruned must not show in the counts, or they would depend on how rows are spread over files.
     let rule = view.rule().with_within_bounds(true);
-    let place = rules.iter().position(|known| known.rule == rule).unwrap_or_else(|| {
-        let empty = ViewScan {
-            features: Vec::new(),
-            ..scan.clone()
-        };
-        rules.push(SharedRule {
-            rule,
-            scan: empty,
-            members: Vec::new(),
+    let place = rules
+        .iter()
+        .position(|known| known.rule == rule)
+        .unwrap_or_else(|| {
+            let empty = ViewScan {
+                features: Vec::new(),
+                ..scan.clone()
+            };
+            rules.push(SharedRule {
+                rule,
+                scan: empty,
+                members: Vec::new(),
+            });
+            rules.len() - 1
         });
-        rules.len() - 1
-    });
     let shared = &mut rules[place];
     let features = share_features(&mut shared.scan.features, &scan.features);
     shared.members.push(Member { view: at, features });
@@ -293,7 +314,11 @@ impl SharedRule {
         context: &Context,
         answers: &mut [Option<Answer>],
     ) -> Result<()> {
-        let rows = shared.plan.groups.last().map_or(0, |group| group.base + group.rows);
+        let rows = shared
+            .plan
+            .groups
+            .last()
+            .map_or(0, |group| group.base + group.rows);
         let (positions, places) = fetch::distinct(&winners, rows);
         let (event, created) = (winners.event_array(), winners.created_array());
         drop(winners);

@@ -119,18 +119,30 @@ impl Plan {
             let file = &self.files[group.file];
             kept.push(filter.pages(file, &context.count, group.row_group)?);
         }
-        let rows = |at: usize| kept[at].as_ref().map_or(self.groups[at].rows, |ranges| {
-            ranges.iter().map(|range| range.len() as u64).sum()
-        });
+        let rows = |at: usize| {
+            kept[at].as_ref().map_or(self.groups[at].rows, |ranges| {
+                ranges.iter().map(|range| range.len() as u64).sum()
+            })
+        };
         let total: u64 = (0..kept.len()).map(rows).sum();
         // Four pieces for each thread even out what differs between them.
         let share = total.div_ceil(4 * context.threads as u64).max(SMALLEST_PIECE);
         let mut pieces = Vec::new();
         for (at, ranges) in kept.iter().enumerate() {
-            let parts = if context.threads == 1 { 1 } else { rows(at).div_ceil(share).max(1) };
+            let parts = if context.threads == 1 {
+                1
+            } else {
+                rows(at).div_ceil(share).max(1)
+            };
             match ranges {
-                None if parts == 1 => pieces.push(Piece { group: at, ranges: None }),
-                None => pieces.extend(split(&[0..self.groups[at].rows as usize], parts, at)),
+                None if parts == 1 => pieces.push(Piece {
+                    group: at,
+                    ranges: None,
+                }),
+                None => {
+                    let whole = 0..self.groups[at].rows as usize;
+                    pieces.extend(split(std::slice::from_ref(&whole), parts, at));
+                }
                 Some(ranges) if ranges.is_empty() => {}
                 Some(ranges) => pieces.extend(split(ranges, parts, at)),
             }
@@ -192,29 +204,43 @@ pub(crate) fn partition_types(files: &[DataFile]) -> Vec<(String, larder_core::V
     let values = |wanted: &String| {
         let all = files.iter().flat_map(|file| &file.partitions);
         let wanted = wanted.clone();
-        hive::infer(all.filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_deref()))
+        hive::infer(
+            all.filter(move |(name, _)| *name == wanted)
+                .map(|(_, value)| value.as_deref()),
+        )
     };
-    names.into_iter().map(|name| (name.clone(), values(name))).collect()
+    names
+        .into_iter()
+        .map(|name| (name.clone(), values(name)))
+        .collect()
 }
 
-type Kept = (Arc<DataFile>, Arc<Vec<(String, larder_core::arrow::array::ArrayRef)>>);
+type Kept = (
+    Arc<DataFile>,
+    Arc<Vec<(String, larder_core::arrow::array::ArrayRef)>>,
+);
 
 /// Reads the footers of files, several at a time.
 pub(crate) fn open(files: Vec<Kept>, context: &Context) -> Result<Vec<ScanFile>> {
     let threads = context.threads.min(files.len().div_ceil(4)).max(1);
-    let opened = work::each(vec![Vec::new(); threads], files.len(), &context.cancel, |opened, at| {
-        let (file, constants) = &files[at];
-        let footer = context.footers.get(file, &context.count)?;
-        opened.push((
-            at,
-            ScanFile {
-                file: file.clone(),
-                footer,
-                constants: constants.clone(),
-            },
-        ));
-        Ok(())
-    })?;
+    let opened = work::each(
+        vec![Vec::new(); threads],
+        files.len(),
+        &context.cancel,
+        |opened, at| {
+            let (file, constants) = &files[at];
+            let footer = context.footers.get(file, &context.count)?;
+            opened.push((
+                at,
+                ScanFile {
+                    file: file.clone(),
+                    footer,
+                    constants: constants.clone(),
+                },
+            ));
+            Ok(())
+        },
+    )?;
     let mut opened: Vec<_> = opened.into_iter().flatten().collect();
     opened.sort_by_key(|(at, _)| *at);
     Ok(opened.into_iter().map(|(_, file)| file).collect())
@@ -242,6 +268,10 @@ fn check(scan: &ViewScan, files: &[ScanFile]) -> Result<()> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is tested"
+)]
 mod tests {
     use super::*;
 
@@ -249,6 +279,9 @@ mod tests {
     fn pieces_cover_every_row_once() {
         let pieces = split(&[0..10, 20..25], 4, 7);
         let ranges: Vec<Vec<Range<usize>>> = pieces.into_iter().filter_map(|piece| piece.ranges).collect();
-        assert_eq!(ranges, [vec![0..4], vec![4..8], vec![8..10, 20..22], vec![22..25]]);
+        assert_eq!(
+            ranges,
+            [vec![0..4], vec![4..8], vec![8..10, 20..22], vec![22..25]]
+        );
     }
 }

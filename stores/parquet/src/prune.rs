@@ -64,13 +64,20 @@ impl KeyRange {
             return Self::Nothing;
         }
         if let Some(keys) = integers(keys) {
-            let bounds = keys.iter().flatten().fold((i64::MAX, i64::MIN), |(min, max), key| {
-                (min.min(key), max.max(key))
-            });
+            let bounds = keys
+                .iter()
+                .flatten()
+                .fold((i64::MAX, i64::MIN), |(min, max), key| {
+                    (min.min(key), max.max(key))
+                });
             return Self::Int(bounds.0, bounds.1);
         }
-        let Some(mut keys) = byte_rows(keys) else { return Self::Any };
-        let Some(first) = keys.next() else { return Self::Nothing };
+        let Some(mut keys) = byte_rows(keys) else {
+            return Self::Any;
+        };
+        let Some(first) = keys.next() else {
+            return Self::Nothing;
+        };
         let (min, max) = keys.fold((first, first), |(min, max), key| (min.min(key), max.max(key)));
         Self::Bytes(min.to_vec(), max.to_vec())
     }
@@ -80,9 +87,12 @@ impl KeyRange {
         match self {
             Self::Any => true,
             Self::Nothing => false,
-            Self::Int(from, to) => {
-                overlaps(integers(mins).as_ref(), integers(maxes).as_ref(), row, (*from, *to))
-            }
+            Self::Int(from, to) => overlaps(
+                integers(mins).as_ref(),
+                integers(maxes).as_ref(),
+                row,
+                (*from, *to),
+            ),
             Self::Bytes(from, to) => {
                 byte_at(mins, row).is_none_or(|min| min <= to.as_slice())
                     && byte_at(maxes, row).is_none_or(|max| max >= from.as_slice())
@@ -91,7 +101,12 @@ impl KeyRange {
     }
 }
 
-fn overlaps(mins: Option<&Int64Array>, maxes: Option<&Int64Array>, row: usize, (from, to): (i64, i64)) -> bool {
+fn overlaps(
+    mins: Option<&Int64Array>,
+    maxes: Option<&Int64Array>,
+    row: usize,
+    (from, to): (i64, i64),
+) -> bool {
     let known = |array: Option<&Int64Array>| array.filter(|a| a.is_valid(row)).map(|a| a.value(row));
     known(mins).is_none_or(|min| min <= to) && known(maxes).is_none_or(|max| max >= from)
 }
@@ -105,9 +120,9 @@ fn integers(array: &ArrayRef) -> Option<Int64Array> {
         DataType::Int32 => widen(array.as_primitive::<Int32Type>()),
         DataType::Date32 => widen(array.as_primitive::<Date32Type>()),
         DataType::Int64 => array.as_primitive::<Int64Type>().clone(),
-        DataType::Timestamp(larder_core::arrow::datatypes::TimeUnit::Microsecond, _) => {
-            array.as_primitive::<TimestampMicrosecondType>().reinterpret_cast()
-        }
+        DataType::Timestamp(larder_core::arrow::datatypes::TimeUnit::Microsecond, _) => array
+            .as_primitive::<TimestampMicrosecondType>()
+            .reinterpret_cast(),
         _ => return None,
     })
 }
@@ -188,7 +203,12 @@ impl Filter {
 
     /// Why a file does not matter, from the columns that its path gives.
     pub(crate) fn file(&self, constants: &[(String, ArrayRef)]) -> Option<Reason> {
-        let find = |name: &str| constants.iter().find(|(known, _)| known == name).map(|(_, one)| one);
+        let find = |name: &str| {
+            constants
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, one)| one)
+        };
         for (name, of, range) in &self.keys {
             if let Some(one) = find(name)
                 && *one.data_type() == larder_core::convert::arrow_type(*of)
@@ -217,7 +237,13 @@ impl Filter {
                 }
             }
         };
-        let event = bounds(file, &self.event_column, ValueType::TIMESTAMP, self.zone.as_ref(), None);
+        let event = bounds(
+            file,
+            &self.event_column,
+            ValueType::TIMESTAMP,
+            self.zone.as_ref(),
+            None,
+        );
         let Some(window) = self.event else {
             rule_out(Reason::EventTime, &|_| false);
             return reasons;
@@ -255,14 +281,20 @@ impl Filter {
     }
 
     /// The ranges of rows of a row group that may matter, by its pages; `None` is all of them.
-    pub(crate) fn pages(&self, file: &ScanFile, count: &ByteCount, group: usize) -> Result<Option<Vec<Range<usize>>>> {
+    pub(crate) fn pages(
+        &self,
+        file: &ScanFile,
+        count: &ByteCount,
+        group: usize,
+    ) -> Result<Option<Vec<Range<usize>>>> {
         let has_index = |column: &str| {
             leaf(file, column).is_some_and(|leaf| {
                 let column = file.footer.metadata().row_group(group).column(leaf);
                 column.column_index_offset().is_some() && column.offset_index_offset().is_some()
             })
         };
-        let columns = std::iter::once(self.event_column.as_str()).chain(self.keys.iter().map(|key| key.0.as_str()));
+        let columns =
+            std::iter::once(self.event_column.as_str()).chain(self.keys.iter().map(|key| key.0.as_str()));
         if !columns.clone().any(has_index) {
             return Ok(None);
         }
@@ -276,10 +308,12 @@ impl Filter {
                 0 => ValueType::TIMESTAMP,
                 place => self.keys[place - 1].1,
             };
-            let Some((mins, maxes)) = bounds(file, column, of, self.zone.as_ref(), Some((chunks, group))) else {
+            let Some((mins, maxes)) = bounds(file, column, of, self.zone.as_ref(), Some((chunks, group)))
+            else {
                 continue;
             };
-            let Some(starts) = page_starts(file, chunks, column, group)?.filter(|starts| starts.len() == mins.len())
+            let Some(starts) =
+                page_starts(file, chunks, column, group)?.filter(|starts| starts.len() == mins.len())
             else {
                 continue;
             };
@@ -325,14 +359,18 @@ fn bounds(
     if !signed && groups.iter().any(deprecated) {
         return None;
     }
-    let converter = StatisticsConverter::try_new(column, file.footer.schema(), metadata.parquet_schema()).ok()?;
+    let converter =
+        StatisticsConverter::try_new(column, file.footer.schema(), metadata.parquet_schema()).ok()?;
     let (mins, maxes) = match pages {
         None => (
             converter.row_group_mins(groups).ok()?,
             converter.row_group_maxes(groups).ok()?,
         ),
         Some((_, group)) => {
-            let (columns, offsets) = (metadata.metadata().column_index()?, metadata.metadata().offset_index()?);
+            let (columns, offsets) = (
+                metadata.metadata().column_index()?,
+                metadata.metadata().offset_index()?,
+            );
             columns.get(group)?.get(leaf)?;
             offsets.get(group)?.get(leaf)?;
             (
@@ -346,12 +384,19 @@ fn bounds(
 
 /// Bounds in the canonical type; those of local times are widened instead of shifted, because a zone's clock changes
 /// may reverse the order of two local times.
-fn canonical(mins: &ArrayRef, maxes: &ArrayRef, of: ValueType, zone: Option<&Zone>) -> Option<(ArrayRef, ArrayRef)> {
+fn canonical(
+    mins: &ArrayRef,
+    maxes: &ArrayRef,
+    of: ValueType,
+    zone: Option<&Zone>,
+) -> Option<(ArrayRef, ArrayRef)> {
     let is_local = |of: &DataType| match of {
         DataType::Timestamp(_, zone) => zone.is_none(),
         of => matches!(of, DataType::Date32 | DataType::Date64),
     };
-    let local = of == ValueType::TIMESTAMP && is_local(mins.data_type()) && zone.is_some_and(|zone| zone.name() != "UTC");
+    let local = of == ValueType::TIMESTAMP
+        && is_local(mins.data_type())
+        && zone.is_some_and(|zone| zone.name() != "UTC");
     if !local {
         return Some((coerce(mins, of, zone).ok()?, coerce(maxes, of, zone).ok()?));
     }
@@ -416,6 +461,10 @@ fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is tested"
+)]
 mod tests {
     use std::sync::Arc;
 
@@ -430,7 +479,10 @@ mod tests {
         let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
         assert_eq!(KeyRange::of(&nulls), KeyRange::Nothing);
         let text: ArrayRef = Arc::new(StringArray::from(vec!["b", "ä", "a"]));
-        assert_eq!(KeyRange::of(&text), KeyRange::Bytes(b"a".to_vec(), "ä".as_bytes().to_vec()));
+        assert_eq!(
+            KeyRange::of(&text),
+            KeyRange::Bytes(b"a".to_vec(), "ä".as_bytes().to_vec())
+        );
         let unknown: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>]));
         assert!(KeyRange::of(&text).meets(&unknown, &unknown, 0));
     }

@@ -36,9 +36,11 @@ impl ScanFile {
             .filter(|field| self.constant(field.name()).is_none())
             .cloned()
             .collect();
-        fields.extend(self.constants.iter().map(|(name, one)| {
-            Arc::new(Field::new(name, one.data_type().clone(), true))
-        }));
+        fields.extend(
+            self.constants
+                .iter()
+                .map(|(name, one)| Arc::new(Field::new(name, one.data_type().clone(), true))),
+        );
         Arc::new(Schema::new(fields))
     }
 
@@ -80,14 +82,18 @@ impl ScanFile {
             })
             .collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), metadata.clone())
-            .with_row_groups(vec![row_group])
-            .with_projection(mask)
-            .with_batch_size(batch_rows.max(1));
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), metadata.clone())
+                .with_row_groups(vec![row_group])
+                .with_projection(mask)
+                .with_batch_size(batch_rows.max(1));
         if let Some(ranges) = ranges {
             let rows = self.rows(row_group) as usize;
             builder = builder
-                .with_row_selection(RowSelection::from_consecutive_ranges(ranges.iter().cloned(), rows))
+                .with_row_selection(RowSelection::from_consecutive_ranges(
+                    ranges.iter().cloned(),
+                    rows,
+                ))
                 // Ranges are long; a mask would decode what lies between them.
                 .with_row_selection_policy(RowSelectionPolicy::Selectors);
         }
@@ -126,12 +132,19 @@ pub(crate) fn constants(
     zone: Option<&larder_core::convert::Zone>,
 ) -> Result<Vec<(String, ArrayRef)>> {
     let typed = |(name, text): &(String, Option<String>)| {
-        let declared = wanted.iter().find(|(wanted, _)| wanted == name).map(|(_, of)| *of);
-        let guess = || inferred.iter().find(|(known, _)| known == name).map(|(_, of)| *of);
+        let declared = wanted
+            .iter()
+            .find(|(wanted, _)| wanted == name)
+            .map(|(_, of)| *of);
+        let guess = || {
+            inferred
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, of)| *of)
+        };
         let of = declared.or_else(guess).unwrap_or(ValueType::STRING);
-        let one = hive::value(text.as_deref(), of, zone).map_err(|error| {
-            error.with("file", &file.shown).with("column", name)
-        })?;
+        let one = hive::value(text.as_deref(), of, zone)
+            .map_err(|error| error.with("file", &file.shown).with("column", name))?;
         debug_assert_eq!(*one.data_type(), arrow_type(of));
         Ok((name.clone(), one))
     };
@@ -141,7 +154,10 @@ pub(crate) fn constants(
 /// The columns of the source that a scan reads with a declared type.
 pub(crate) fn wanted(scan: &ViewScan) -> Vec<(&str, ValueType)> {
     let source = &*scan.source;
-    let keys = scan.keys.iter().map(|key| (key.column.as_str(), key.key.value_type));
+    let keys = scan
+        .keys
+        .iter()
+        .map(|key| (key.column.as_str(), key.key.value_type));
     let times = std::iter::once(source.event_time.as_str())
         .chain(source.created_time.iter().map(|created| created.column.as_str()))
         .map(|name| (name, ValueType::TIMESTAMP));

@@ -120,7 +120,13 @@ impl<F: Fn(Micros, Option<Micros>) -> bool + Sync> Reading<'_, F> {
 
         let mut kept: Vec<RecordBatch> = Vec::new();
         let mut rows = 0;
-        for batch in file.read(&chunks, group.row_group, piece.ranges.as_deref(), &names, self.batch_rows)? {
+        for batch in file.read(
+            &chunks,
+            group.row_group,
+            piece.ranges.as_deref(),
+            &names,
+            self.batch_rows,
+        )? {
             self.context.cancel.check()?;
             let batch = batch?;
             rows += batch.num_rows() as u64;

@@ -54,7 +54,10 @@ pub(crate) fn winners(
 
     let mut workers = Vec::with_capacity(threads);
     for _ in 1..threads {
-        workers.push(Worker::new(first.iter().map(pit::ViewJoin::fork).collect(), &tie)?);
+        workers.push(Worker::new(
+            first.iter().map(pit::ViewJoin::fork).collect(),
+            &tie,
+        )?);
     }
     workers.push(Worker::new(first, &tie)?);
     let seen = AtomicU64::new(0);
@@ -84,15 +87,24 @@ pub(crate) fn winners(
     let merged = merged.unwrap_or_default();
     let threads = context.threads.min(merged.len()).max(1);
     let count = merged.len();
-    let joins: Vec<Mutex<Option<pit::ViewJoin>>> = merged.into_iter().map(|join| Mutex::new(Some(join))).collect();
-    let resolved = work::each(vec![Vec::new(); threads], count, &context.cancel, |resolved, at| {
-        let join = joins[at].lock().take();
-        resolved.extend(join.map(|join| (at, join.resolve())));
-        Ok(())
-    })?;
+    let joins: Vec<Mutex<Option<pit::ViewJoin>>> =
+        merged.into_iter().map(|join| Mutex::new(Some(join))).collect();
+    let resolved = work::each(
+        vec![Vec::new(); threads],
+        count,
+        &context.cancel,
+        |resolved, at| {
+            let join = joins[at].lock().take();
+            resolved.extend(join.map(|join| (at, join.resolve())));
+            Ok(())
+        },
+    )?;
     let mut winners: Vec<(usize, Winners)> = resolved.into_iter().flatten().collect();
     winners.sort_by_key(|(at, _)| *at);
-    Ok((winners.into_iter().map(|(_, winners)| winners).collect(), seen.into_inner()))
+    Ok((
+        winners.into_iter().map(|(_, winners)| winners).collect(),
+        seen.into_inner(),
+    ))
 }
 
 /// The state of one thread.
@@ -135,7 +147,13 @@ impl Pass<'_> {
         let columns = SourceColumns::new(self.scan)?;
         let names = columns.probe_names();
         let mut places = Places::new(piece, group.rows);
-        for batch in file.read(&chunks, group.row_group, piece.ranges.as_deref(), &names, BATCH_ROWS)? {
+        for batch in file.read(
+            &chunks,
+            group.row_group,
+            piece.ranges.as_deref(),
+            &names,
+            BATCH_ROWS,
+        )? {
             self.context.cancel.check()?;
             let batch = batch?;
             let keys = columns.keys(&batch, place)?;
@@ -168,7 +186,7 @@ impl Pass<'_> {
 /// Where the rows of a piece lie, while its batches come.
 struct Places<'a> {
     ranges: Option<&'a [std::ops::Range<usize>]>,
-    whole: [std::ops::Range<usize>; 1],
+    whole: std::ops::Range<usize>,
     range: usize,
     offset: usize,
     seen: u64,
@@ -179,7 +197,7 @@ impl<'a> Places<'a> {
     fn new(piece: &'a Piece, rows: u64) -> Self {
         Self {
             ranges: piece.ranges.as_deref(),
-            whole: [0..rows as usize],
+            whole: 0..rows as usize,
             range: 0,
             offset: 0,
             seen: 0,
@@ -189,7 +207,7 @@ impl<'a> Places<'a> {
 
     fn next(&mut self, rows: usize, base: u64) -> pit::Positions<'_> {
         self.seen += rows as u64;
-        let ranges = self.ranges.unwrap_or(&self.whole);
+        let ranges = self.ranges.unwrap_or(std::slice::from_ref(&self.whole));
         let start = |range: &std::ops::Range<usize>, offset: usize| base + (range.start + offset) as u64;
         if let Some(range) = ranges.get(self.range)
             && self.offset + rows <= range.len()
@@ -222,7 +240,9 @@ impl<'a> Places<'a> {
         if self.seen == rows {
             return Ok(());
         }
-        Err(larder_core::Error::corrupt("a row group has another number of rows than its footer says")
-            .with("file", place))
+        Err(
+            larder_core::Error::corrupt("a row group has another number of rows than its footer says")
+                .with("file", place),
+        )
     }
 }

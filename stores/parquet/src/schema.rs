@@ -14,7 +14,10 @@ use crate::plan::{self, Context};
 pub(crate) fn schema(root: &Path, source: &Source, context: &Context) -> Result<SchemaRef> {
     let found = discover::find(root, source)?;
     let partitions = plan::partition_types(&found.files);
-    let files = found.files.into_iter().map(|file| (Arc::new(file), Arc::default()));
+    let files = found
+        .files
+        .into_iter()
+        .map(|file| (Arc::new(file), Arc::default()));
     let files = plan::open(files.collect(), context)?;
     let here = |error: Error| error.with("source", &source.name);
     let Some((first, others)) = files.split_first() else {
@@ -74,10 +77,13 @@ fn wider(left: &DataType, right: &DataType) -> Option<Side> {
     }
     // Times without a zone need a declaration, so they are the ones to show.
     let naive = |of: &DataType| matches!(of, DataType::Timestamp(_, None));
-    if naive(left) != naive(right) && matches!((left, right), (DataType::Timestamp(..), DataType::Timestamp(..))) {
+    if naive(left) != naive(right)
+        && matches!((left, right), (DataType::Timestamp(..), DataType::Timestamp(..)))
+    {
         return Some(if naive(left) { Side::Left } else { Side::Right });
     }
-    let reads = |from: &DataType, to: &DataType| infer_type(to).is_some_and(|to| accepts(from, to, true).is_ok());
+    let reads =
+        |from: &DataType, to: &DataType| infer_type(to).is_some_and(|to| accepts(from, to, true).is_ok());
     match (reads(right, left), reads(left, right)) {
         (true, _) if *left != DataType::Null => Some(Side::Left),
         (_, true) => Some(Side::Right),

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::model::Source;
 use larder_core::{
-    BatchStream, Clock, Error, Explanation, Health, HistoricalRead, JoinedStream, LatestRead, OfflineCapabilities,
-    OfflineOptions, OfflineStore, RangeRead, Result, SystemClock, ViewScan,
+    BatchStream, Clock, Error, Explanation, Health, HistoricalRead, JoinedStream, LatestRead,
+    OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, Result, SystemClock, ViewScan,
 };
 
 use crate::footer::Footers;
@@ -62,9 +62,11 @@ pub(crate) fn capabilities() -> OfflineCapabilities {
 /// Refuses what would otherwise be answered wrongly.
 pub(crate) fn supported(scan: &ViewScan) -> Result<()> {
     if scan.source.filter.is_some() {
-        return Err(Error::unsupported("the parquet store does not apply a source's `filter` yet")
-            .with("source", &scan.source.name)
-            .help("write the rows that satisfy it to files of their own"));
+        return Err(
+            Error::unsupported("the parquet store does not apply a source's `filter` yet")
+                .with("source", &scan.source.name)
+                .help("write the rows that satisfy it to files of their own"),
+        );
     }
     Ok(())
 }
@@ -105,9 +107,16 @@ impl OfflineStore for ParquetStore {
         let window = (request.from <= request.until).then_some((request.from.0, request.until.0));
         let filter = Filter::new(&request.scan, window)?;
         let takes = move |event, _| request.from <= event && event <= request.until;
-        rows::rows(self.root.clone(), request.scan, filter, takes, options.clone(), self.context(options))
-            .await
-            .map_err(|error| error.operation("range"))
+        rows::rows(
+            self.root.clone(),
+            request.scan,
+            filter,
+            takes,
+            options.clone(),
+            self.context(options),
+        )
+        .await
+        .map_err(|error| error.operation("range"))
     }
 
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64> {

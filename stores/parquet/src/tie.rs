@@ -23,7 +23,9 @@ impl TieBreak {
             let schema = file.schema();
             for (at, name) in source.tie_break.iter().enumerate() {
                 // Whether the column is there was checked when the plan was made.
-                let Ok(field) = schema.field_with_name(name) else { continue };
+                let Ok(field) = schema.field_with_name(name) else {
+                    continue;
+                };
                 let class = class(field.data_type());
                 match types.get_mut(at) {
                     None => types.push((class, &file.file.shown)),
@@ -69,7 +71,8 @@ impl TieBreak {
                     return Ok(column.clone());
                 }
                 cast_with_options(column, of, &options).map_err(|_| {
-                    Error::input(format!("a `tie_break` value cannot be compared as {of}")).with("file", place)
+                    Error::input(format!("a `tie_break` value cannot be compared as {of}"))
+                        .with("file", place)
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -109,7 +112,9 @@ fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         (Int64, UInt64) | (UInt64, Int64) => Decimal128(20, 0),
         (Decimal128(20, 0), Int64 | UInt64) | (Int64 | UInt64, Decimal128(20, 0)) => Decimal128(20, 0),
         (Date32, Date64) | (Date64, Date32) => Date64,
-        (Timestamp(one, zone), Timestamp(two, other)) if zone == other => Timestamp(finer(*one, *two), zone.clone()),
+        (Timestamp(one, zone), Timestamp(two, other)) if zone == other => {
+            Timestamp(finer(*one, *two), zone.clone())
+        }
         (Decimal128(p, s), Decimal128(q, t)) => {
             let scale = *s.max(t);
             let whole = (i16::from(*p) - i16::from(*s)).max(i16::from(*q) - i16::from(*t));
@@ -130,7 +135,10 @@ mod tests {
 
     #[test]
     fn common_types() {
-        assert_eq!(finer(TimeUnit::Second, TimeUnit::Nanosecond), TimeUnit::Nanosecond);
+        assert_eq!(
+            finer(TimeUnit::Second, TimeUnit::Nanosecond),
+            TimeUnit::Nanosecond
+        );
         assert_eq!(class(&DataType::Int8), DataType::Int64);
         assert_eq!(
             common(&DataType::Decimal128(5, 2), &DataType::Decimal128(6, 4)),

@@ -9,7 +9,8 @@ use larder_core::arrow::array::*;
 use larder_core::arrow::cast::cast;
 use larder_core::arrow::datatypes::{DataType, TimeUnit};
 use larder_core::{
-    BatchStream, Error, ErrorKind, Micros, OfflineOptions, OfflineStore, RangeRead, Result, ViewScan, VirtualClock,
+    BatchStream, Error, ErrorKind, Micros, OfflineOptions, OfflineStore, RangeRead, Result, ViewScan,
+    VirtualClock,
 };
 use larder_parquet::ParquetStore;
 use serde_json::json;
@@ -21,7 +22,10 @@ fn view(path: &str, extra: serde_json::Value) -> ViewScan {
         "name": "s", "type": "parquet", "path": path, "event_time": "at", "created_time": "written",
         "columns": { "total": "The Total" },
     });
-    definition.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    definition
+        .as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     scan(&source(definition), &[("id", "int64")], &[("total", "int64")])
 }
 
@@ -47,7 +51,13 @@ async fn read(store: &ParquetStore, scan: &ViewScan) -> Vec<(i64, i64, i64)> {
         until: Micros::MAX,
     };
     let options = OfflineOptions::default().with_threads(1);
-    let batches: Vec<RecordBatch> = store.range(request, &options).await.unwrap().try_collect().await.unwrap();
+    let batches: Vec<RecordBatch> = store
+        .range(request, &options)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     let mut rows = Vec::new();
     for batch in batches {
         let id = batch.column(0).as_primitive::<types::Int64Type>();
@@ -60,7 +70,11 @@ async fn read(store: &ParquetStore, scan: &ViewScan) -> Vec<(i64, i64, i64)> {
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
-        .map(|entries| entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect())
+        .map(|entries| {
+            entries
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .collect()
+        })
         .unwrap_or_default();
     names.sort();
     names
@@ -74,20 +88,33 @@ async fn rows_are_appended_whole_and_last() {
     let view = view("new/folder", json!({}));
     let options = OfflineOptions::default();
     let n = store
-        .append(&view, stream_of(vec![Ok(rows(&view, &[1, 2], 100)), Ok(rows(&view, &[3], 100))]), &options)
+        .append(
+            &view,
+            stream_of(vec![Ok(rows(&view, &[1, 2], 100)), Ok(rows(&view, &[3], 100))]),
+            &options,
+        )
         .await
         .unwrap();
     assert_eq!(n, 3);
     // The clock went back; the new file is the last one nevertheless.
     clock.set(Micros(10));
-    store.append(&view, stream_of(vec![Ok(rows(&view, &[4], 100))]), &options).await.unwrap();
+    store
+        .append(&view, stream_of(vec![Ok(rows(&view, &[4], 100))]), &options)
+        .await
+        .unwrap();
     assert_eq!(
         read(&store, &view).await,
         [(1, 100, 10), (2, 100, 20), (3, 100, 30), (4, 100, 40)]
     );
     // Nothing to append is no file.
     assert_eq!(store.append(&view, stream_of(vec![]), &options).await.unwrap(), 0);
-    assert_eq!(store.append(&view, stream_of(vec![Ok(rows(&view, &[], 1))]), &options).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .append(&view, stream_of(vec![Ok(rows(&view, &[], 1))]), &options)
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(names(&dir.path().join("new/folder")).len(), 2);
 
     // An error on the way leaves nothing behind, not even a temporary file.
@@ -95,9 +122,15 @@ async fn rows_are_appended_whole_and_last() {
     let error = store.append(&view, broken, &options).await.unwrap_err();
     assert_eq!(error.message(), "a bad row");
     // Neither does a caller that goes away.
-    let endless = stream::iter([Ok(rows(&view, &[6], 100))]).chain(stream::pending()).boxed();
+    let endless = stream::iter([Ok(rows(&view, &[6], 100))])
+        .chain(stream::pending())
+        .boxed();
     let appending = store.append(&view, endless, &options);
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(100), appending).await.is_err());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(100), appending)
+            .await
+            .is_err()
+    );
     for _ in 0..100 {
         if names(&dir.path().join("new/folder")).len() == 2 {
             break;
@@ -131,10 +164,16 @@ async fn existing_types_are_matched() {
     let zone = json!({ "timezone": "Europe/Stockholm" });
     // Winter in Stockholm is an hour ahead; the second column is then off by a microsecond, which ns can hold.
     let ns = view("ns", zone.clone());
-    store.append(&ns, stream_of(vec![Ok(rows(&ns, &[2], 5 * hour))]), &options).await.unwrap();
+    store
+        .append(&ns, stream_of(vec![Ok(rows(&ns, &[2], 5 * hour))]), &options)
+        .await
+        .unwrap();
     assert_eq!(read(&store, &ns).await, [(1, 0, 10), (2, 5 * hour, 20)]);
     let schema = store.schema(&ns.source).await.unwrap();
-    assert_eq!(schema.field_with_name("at").unwrap().data_type(), &DataType::Timestamp(TimeUnit::Nanosecond, None));
+    assert_eq!(
+        schema.field_with_name("at").unwrap().data_type(),
+        &DataType::Timestamp(TimeUnit::Nanosecond, None)
+    );
 
     let ms = view("ms", zone);
     let mut lossy = vec![
@@ -146,7 +185,10 @@ async fn existing_types_are_matched() {
     let twice = "2026-10-25T01:30:00Z".parse::<Micros>().unwrap().0;
     lossy.push(("an ambiguous time", rows(&ms, &[2], twice)));
     for (what, rows) in lossy {
-        let error = store.append(&ms, stream_of(vec![Ok(rows)]), &options).await.unwrap_err();
+        let error = store
+            .append(&ms, stream_of(vec![Ok(rows)]), &options)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input, "{what}");
         assert!(error.to_string().contains("part-0.parquet"), "{error}");
     }
@@ -154,11 +196,18 @@ async fn existing_types_are_matched() {
 
     // Without a zone, local times cannot be written, and a column that the files do not have is refused.
     let error = store
-        .append(&view("ms", json!({})), stream_of(vec![Ok(rows(&ms, &[2], 0))]), &options)
+        .append(
+            &view("ms", json!({})),
+            stream_of(vec![Ok(rows(&ms, &[2], 0))]),
+            &options,
+        )
         .await
         .unwrap_err();
     assert!(error.to_string().contains("timezone"), "{error}");
-    let renamed = view("ns", json!({ "timezone": "UTC", "columns": { "total": "Other" } }));
+    let renamed = view(
+        "ns",
+        json!({ "timezone": "UTC", "columns": { "total": "Other" } }),
+    );
     let error = store
         .append(&renamed, stream_of(vec![Ok(rows(&renamed, &[2], 0))]), &options)
         .await
@@ -181,7 +230,11 @@ async fn only_plain_folders_take_rows() {
     for path in ["a/x.parquet", "a/*.parquet", "hive", "not/yet.parquet"] {
         let view = view(path, json!({}));
         let error = store
-            .append(&view, stream_of(vec![Ok(rows(&view, &[1], 1))]), &OfflineOptions::default())
+            .append(
+                &view,
+                stream_of(vec![Ok(rows(&view, &[1], 1))]),
+                &OfflineOptions::default(),
+            )
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");

@@ -9,8 +9,8 @@ use larder_core::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray
 use larder_core::arrow::compute::concat::concat;
 use larder_core::model::Source;
 use larder_core::{
-    ColumnName, Error, FeatureName, HistoricalRead, JoinKey, JoinReport, JoinedView, OfflineOptions, OfflineStore,
-    Result, ViewName, ViewScan,
+    ColumnName, Error, FeatureName, HistoricalRead, JoinKey, JoinReport, JoinedView, OfflineOptions,
+    OfflineStore, Result, ViewName, ViewScan,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -119,7 +119,14 @@ pub(crate) async fn joined(
         let features = batches[0].views[view].features.len();
         out.push(JoinedView {
             features: (0..features)
-                .map(|at| whole(batches.iter().map(|b| b.views[view].features[at].clone()).collect()))
+                .map(|at| {
+                    whole(
+                        batches
+                            .iter()
+                            .map(|b| b.views[view].features[at].clone())
+                            .collect(),
+                    )
+                })
                 .collect::<Result<_>>()?,
             event: times(&|view| view.event.clone())?,
             created: times(&|view| view.created.clone())?,

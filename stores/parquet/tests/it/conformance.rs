@@ -50,7 +50,6 @@ async fn run(name: &'static str, properties: fn() -> WriterPropertiesBuilder) {
         folders: Mutex::default(),
     };
     let report = run_offline(&fixture).await;
-    println!("{report}");
     report.assert_passed();
 }
 

@@ -11,11 +11,14 @@ use larder_core::arrow::row::{RowConverter, SortField};
 use larder_core::memory::MemoryOffline;
 use larder_core::model::Source;
 use larder_core::{
-    EntityRows, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, RangeRead, Span, ViewJoin, ViewScan,
+    EntityRows, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, RangeRead, Span, ViewJoin,
+    ViewScan,
 };
 use larder_parquet::ParquetStore;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
 use serde_json::json;
 
 use crate::common::{Rng, batch, joined, scan, source, write_with};
@@ -25,7 +28,14 @@ const BASE: i64 = 1_792_882_800_000_000;
 const STEP: i64 = 600_000_000;
 
 const KEY_TYPES: [&str; 8] = [
-    "bool", "int32", "int64", "string", "bytes", "date", "timestamp", "decimal(10,2)",
+    "bool",
+    "int32",
+    "int64",
+    "string",
+    "bytes",
+    "date",
+    "timestamp",
+    "decimal(10,2)",
 ];
 
 /// A random column of keys in the canonical type.
@@ -44,7 +54,10 @@ fn keys(rng: &mut Rng, of: &str, rows: usize, distinct: u64) -> ArrayRef {
         "int32" => Arc::new(ids.map(|id| id.map(|id| id as i32 - 3)).collect::<Int32Array>()),
         "int64" => Arc::new(ids.map(|id| id.map(|id| id as i64 - 3)).collect::<Int64Array>()),
         "string" => Arc::new(ids.map(|id| id.map(text)).collect::<StringArray>()),
-        "bytes" => Arc::new(ids.map(|id| id.map(|id| text(id).into_bytes())).collect::<BinaryArray>()),
+        "bytes" => Arc::new(
+            ids.map(|id| id.map(|id| text(id).into_bytes()))
+                .collect::<BinaryArray>(),
+        ),
         "date" => Arc::new(ids.map(|id| id.map(|id| id as i32)).collect::<Date32Array>()),
         "timestamp" => Arc::new(
             ids.map(|id| id.map(|id| id as i64 * 1_000_000))
@@ -64,7 +77,11 @@ fn times(rng: &mut Rng, rows: usize, nulls: u64, naive: bool) -> ArrayRef {
     let times: TimestampMicrosecondArray = (0..rows)
         .map(|_| (!rng.one_in(nulls)).then(|| BASE + STEP * rng.below(60) as i64))
         .collect();
-    if naive { Arc::new(times) } else { Arc::new(times.with_timezone("UTC")) }
+    if naive {
+        Arc::new(times)
+    } else {
+        Arc::new(times.with_timezone("UTC"))
+    }
 }
 
 /// The same values in another type that some producer would write.
@@ -160,7 +177,9 @@ impl Case {
         }
         let mut names: Vec<String> = (0..rng.below(5)).map(|at| format!("{at}.parquet")).collect();
         if partitioned {
-            names = (0..names.len() * 2).map(|at| format!("part={}/{at}.pq", at % 3)).collect();
+            names = (0..names.len() * 2)
+                .map(|at| format!("part={}/{at}.pq", at % 3))
+                .collect();
         }
         names.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
         std::fs::create_dir(folder.path().join("s")).unwrap();
@@ -173,7 +192,9 @@ impl Case {
             }
             columns.push(("at".into(), times(rng, rows, 20, naive)));
             columns.push(("written".into(), times(rng, rows, 6, naive)));
-            let seq: Int64Array = (0..rows).map(|_| (!rng.one_in(5)).then(|| rng.below(3) as i64)).collect();
+            let seq: Int64Array = (0..rows)
+                .map(|_| (!rng.one_in(5)).then(|| rng.below(3) as i64))
+                .collect();
             columns.push(("seq".into(), Arc::new(seq)));
             let word: StringArray = (0..rows).map(|_| Some(format!("w{}", rng.below(2)))).collect();
             columns.push(("word".into(), Arc::new(word)));
@@ -186,13 +207,19 @@ impl Case {
                     name => (name, disguise(rng, column, name == "seq")),
                 })
                 .collect();
-            write_with(&folder.path().join("s").join(&name), &batch(disguised), properties(rng, rows));
+            write_with(
+                &folder.path().join("s").join(&name),
+                &batch(disguised),
+                properties(rng, rows),
+            );
             if partitioned {
                 let value = name.trim_start_matches("part=").split('/').next().unwrap();
                 let part = Int64Array::from_value(value.parse().unwrap(), rows);
                 columns.push(("part".into(), Arc::new(part)));
             }
-            let columns = columns.iter().map(|(name, column)| (name.as_str(), column.clone()));
+            let columns = columns
+                .iter()
+                .map(|(name, column)| (name.as_str(), column.clone()));
             memory.insert("s", batch(columns.collect()));
         }
         let mut keys = keys;
@@ -209,7 +236,11 @@ impl Case {
     }
 
     fn scan(&self, features: &[(&str, &str)]) -> ViewScan {
-        let keys: Vec<(&str, &str)> = self.keys.iter().map(|(name, of)| (name.as_str(), of.as_str())).collect();
+        let keys: Vec<(&str, &str)> = self
+            .keys
+            .iter()
+            .map(|(name, of)| (name.as_str(), of.as_str()))
+            .collect();
         scan(&self.source, &keys, features)
     }
 
@@ -219,17 +250,27 @@ impl Case {
 }
 
 fn features(rng: &mut Rng, rows: usize) -> Vec<(String, ArrayRef)> {
-    let ints: Int64Array = (0..rows).map(|_| (!rng.one_in(4)).then(|| rng.below(30_000) as i64)).collect();
+    let ints: Int64Array = (0..rows)
+        .map(|_| (!rng.one_in(4)).then(|| rng.below(30_000) as i64))
+        .collect();
     let texts: StringArray = (0..rows)
         .map(|_| (!rng.one_in(4)).then(|| format!("text {}", rng.below(40))))
         .collect();
-    let floats: Float64Array = (0..rows).map(|_| (!rng.one_in(4)).then(|| rng.below(1 << 40) as f64 / 7.0)).collect();
+    let floats: Float64Array = (0..rows)
+        .map(|_| (!rng.one_in(4)).then(|| rng.below(1 << 40) as f64 / 7.0))
+        .collect();
     let lists = ListArray::from_iter_primitive::<larder_core::arrow::datatypes::Int64Type, _, _>(
         (0..rows).map(|_| {
-            (!rng.one_in(4)).then(|| (0..rng.below(4)).map(|n| (n != 2).then_some(n as i64)).collect::<Vec<_>>())
+            (!rng.one_in(4)).then(|| {
+                (0..rng.below(4))
+                    .map(|n| (n != 2).then_some(n as i64))
+                    .collect::<Vec<_>>()
+            })
         }),
     );
-    let flags: BooleanArray = (0..rows).map(|_| (!rng.one_in(4)).then(|| rng.one_in(2))).collect();
+    let flags: BooleanArray = (0..rows)
+        .map(|_| (!rng.one_in(4)).then(|| rng.one_in(2)))
+        .collect();
     vec![
         ("f_int".into(), Arc::new(ints)),
         ("Some text".into(), Arc::new(texts)),
@@ -261,14 +302,18 @@ async fn joins_answer_as_in_memory() {
             spine.push(keys(rng, &of, rows, distinct));
         }
         let late = *rng.pick(&[0, 0, 1_000_000]);
-        let at: TimestampMicrosecondArray =
-            (0..rows).map(|_| Some(BASE + STEP * (rng.below(70) as i64 - 20 - late))).collect();
+        let at: TimestampMicrosecondArray = (0..rows)
+            .map(|_| Some(BASE + STEP * (rng.below(70) as i64 - 20 - late)))
+            .collect();
         let mut views = Vec::new();
         for _ in 0..1 + rng.below(3) {
             // Some views with other features, other ttl or the other mode, all over one scan.
             let wanted: Vec<_> = FEATURES.into_iter().filter(|_| rng.one_in(2)).collect();
             let mut view = ViewJoin::new(case.scan(&wanted), (0..spine.len()).collect());
-            view = view.with_ttl(rng.pick(&[None, Some(Span(STEP * 10)), Some(Span(STEP * 60)), Some(Span(0))]).to_owned());
+            view = view.with_ttl(
+                rng.pick(&[None, Some(Span(STEP * 10)), Some(Span(STEP * 60)), Some(Span(0))])
+                    .to_owned(),
+            );
             if rng.one_in(3) && case.has_created {
                 view = view.with_knowledge(*rng.pick(&[
                     larder_core::model::Knowledge::TieBreak,
@@ -281,7 +326,9 @@ async fn joins_answer_as_in_memory() {
             rows: EntityRows::batches(spine, at),
             views,
         };
-        let (want, want_report) = joined(&case.memory, request.clone(), &OfflineOptions::default()).await.unwrap();
+        let (want, want_report) = joined(&case.memory, request.clone(), &OfflineOptions::default())
+            .await
+            .unwrap();
         let store = case.store();
         let (got, report) = joined(&store, request, &options(rng)).await.unwrap();
         assert_eq!(got.len(), want.len(), "seed {seed}");
@@ -295,12 +342,19 @@ async fn joins_answer_as_in_memory() {
             assert_eq!(got.full_ties, want.full_ties, "seed {seed}");
             assert_eq!(got.known_later, want.known_later, "seed {seed}");
             assert_eq!(got.null_keys, want.null_keys, "seed {seed}");
-            assert_eq!(got.expired + got.unmatched, want.expired + want.unmatched, "seed {seed}");
+            assert_eq!(
+                got.expired + got.unmatched,
+                want.expired + want.unmatched,
+                "seed {seed}"
+            );
             matched += got.matched;
             tied += got.full_ties;
         }
     }
-    assert!(matched > 3000 && tied > 100, "the cases are not trivial: {matched} {tied}");
+    assert!(
+        matched > 3000 && tied > 100,
+        "the cases are not trivial: {matched} {tied}"
+    );
 }
 
 /// All rows of a stream, sorted, without the column whose bytes are private to a store.

@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use larder_core::arrow::array::*;
 use larder_core::arrow::datatypes::Int64Type;
 use larder_core::{
-    EntityRows, Error, ErrorKind, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, Progress, Result,
-    Span, ViewJoin, ViewScan,
+    EntityRows, Error, ErrorKind, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, Progress,
+    Result, Span, ViewJoin, ViewScan,
 };
 use larder_parquet::ParquetStore;
 use serde_json::json;
@@ -57,7 +57,12 @@ async fn files_folders_patterns_and_links() {
     write(&root.join("o/c.PARQ"), &rows(3, 10, 13));
     write(&root.join("elsewhere/d.parquet"), &rows(4, 10, 14));
     // None of these is data.
-    for ignored in ["o/_tmp.parquet", "o/.hidden.parquet", "o/_temporary/x.parquet", "o/.tmp-part.parquet"] {
+    for ignored in [
+        "o/_tmp.parquet",
+        "o/.hidden.parquet",
+        "o/_temporary/x.parquet",
+        "o/.tmp-part.parquet",
+    ] {
         write(&root.join(ignored), &rows(4, 10, 99));
     }
     fs::write(root.join("o/_SUCCESS"), "").unwrap();
@@ -67,12 +72,32 @@ async fn files_folders_patterns_and_links() {
     let all = vec![Some(11), Some(12), Some(13), None];
     assert_eq!(total(root, "o").await.unwrap(), all);
     assert_eq!(total(root, "o/").await.unwrap(), all);
-    assert_eq!(total(root, &root.join("o").display().to_string()).await.unwrap(), all);
-    assert_eq!(total(root, &format!("file://{}/o", root.display())).await.unwrap(), all);
-    assert_eq!(total(root, "o/a.parquet").await.unwrap(), [Some(11), None, None, None]);
-    assert_eq!(total(root, "o/*.parquet").await.unwrap(), [Some(11), None, None, None]);
-    assert_eq!(total(root, "o/**/*.pq").await.unwrap(), [None, Some(12), None, None]);
-    assert_eq!(total(root, "o/[ab]*").await.unwrap(), [Some(11), None, None, None]);
+    assert_eq!(
+        total(root, &root.join("o").display().to_string()).await.unwrap(),
+        all
+    );
+    assert_eq!(
+        total(root, &format!("file://{}/o", root.display()))
+            .await
+            .unwrap(),
+        all
+    );
+    assert_eq!(
+        total(root, "o/a.parquet").await.unwrap(),
+        [Some(11), None, None, None]
+    );
+    assert_eq!(
+        total(root, "o/*.parquet").await.unwrap(),
+        [Some(11), None, None, None]
+    );
+    assert_eq!(
+        total(root, "o/**/*.pq").await.unwrap(),
+        [None, Some(12), None, None]
+    );
+    assert_eq!(
+        total(root, "o/[ab]*").await.unwrap(),
+        [Some(11), None, None, None]
+    );
     assert_eq!(total(root, "?/d*").await.unwrap(), [None, Some(12), None, None]);
 
     #[cfg(unix)]
@@ -91,7 +116,12 @@ async fn where_nothing_is_found_the_path_is_named() {
     fs::create_dir_all(root.join("empty")).unwrap();
     fs::create_dir_all(root.join("csv")).unwrap();
     fs::write(root.join("csv/a.csv"), "a").unwrap();
-    for (path, named) in [("none", "none"), ("none.parquet", "none.parquet"), ("x/*.parquet", "x/*.parquet"), ("csv", "csv")] {
+    for (path, named) in [
+        ("none", "none"),
+        ("none.parquet", "none.parquet"),
+        ("x/*.parquet", "x/*.parquet"),
+        ("csv", "csv"),
+    ] {
         let error = error(root, path).await;
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         let resolved = root.join(named).display().to_string();
@@ -99,7 +129,10 @@ async fn where_nothing_is_found_the_path_is_named() {
         assert!(error.to_string().contains("orders"), "{error}");
         assert!(error.remedy().is_some(), "{error}");
         let store = ParquetStore::new(root);
-        assert_eq!(store.schema(&orders(path).source).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            store.schema(&orders(path).source).await.unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
     }
     // A folder that is there and empty has no rows, but no columns to plan with either.
     assert_eq!(total(root, "empty").await.unwrap(), [None; 4]);
@@ -141,11 +174,18 @@ async fn damaged_pages_never_panic_and_never_shorten_the_answer() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     let many = batch(vec![
-        ("user_id", Arc::new(Int64Array::from_iter_values((0..500).map(|i| i % 4 + 1)))),
+        (
+            "user_id",
+            Arc::new(Int64Array::from_iter_values((0..500).map(|i| i % 4 + 1))),
+        ),
         ("at", micros((0..500).map(|i| i % 90))),
         ("total", Arc::new(Int64Array::from_iter_values(0..500))),
     ]);
-    write_with(&root.join("a.parquet"), &many, plain().set_data_page_row_count_limit(50).set_write_batch_size(10));
+    write_with(
+        &root.join("a.parquet"),
+        &many,
+        plain().set_data_page_row_count_limit(50).set_write_batch_size(10),
+    );
     let good = fs::read(root.join("a.parquet")).unwrap();
     let want = total(root, "a.parquet").await.unwrap();
     for at in (4..good.len()).step_by(3) {
@@ -176,7 +216,10 @@ async fn files_that_disagree_are_both_named() {
     write(&root.join("p/b.parquet"), &text);
     let store = ParquetStore::new(root);
     for path in ["o", "p"] {
-        for error in [error(root, path).await, store.schema(&orders(path).source).await.unwrap_err()] {
+        for error in [
+            error(root, path).await,
+            store.schema(&orders(path).source).await.unwrap_err(),
+        ] {
             assert_eq!(error.kind(), ErrorKind::Input, "{error}");
             for named in ["a.parquet", "b.parquet", "total", "orders"] {
                 assert!(error.to_string().contains(named), "{error}");
@@ -185,11 +228,19 @@ async fn files_that_disagree_are_both_named() {
     }
     // A column that nobody asks for may be missing.
     let scan = scan(&orders("o").source, &[("user_id", "int64")], &[]);
-    let (views, _) = joined(&store, ask(scan, &[1, 2], 100), &OfflineOptions::default()).await.unwrap();
+    let (views, _) = joined(&store, ask(scan, &[1, 2], 100), &OfflineOptions::default())
+        .await
+        .unwrap();
     assert_eq!(views[0].event.null_count(), 0);
     // A wrong name is told with what there is.
-    let misspelt = crate::common::scan(&orders("o/a.parquet").source, &[("user_id", "int64")], &[("totl", "int64")]);
-    let error = joined(&store, ask(misspelt, &[1], 100), &OfflineOptions::default()).await.unwrap_err();
+    let misspelt = crate::common::scan(
+        &orders("o/a.parquet").source,
+        &[("user_id", "int64")],
+        &[("totl", "int64")],
+    );
+    let error = joined(&store, ask(misspelt, &[1], 100), &OfflineOptions::default())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("did you mean `total`"), "{error}");
 }
 
@@ -198,23 +249,46 @@ async fn partitions_are_columns_typed_by_need() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     let body = |at: i64, total: i64| {
-        batch(vec![("at", micros([at])), ("total", Arc::new(Int64Array::from(vec![total])))])
+        batch(vec![
+            ("at", micros([at])),
+            ("total", Arc::new(Int64Array::from(vec![total]))),
+        ])
     };
-    write(&root.join("o/user_id=1/city=S%C3%A3o%20Paulo/x.parquet"), &body(10, 11));
+    write(
+        &root.join("o/user_id=1/city=S%C3%A3o%20Paulo/x.parquet"),
+        &body(10, 11),
+    );
     write(&root.join("o/user_id=2/city=Rio/x.parquet"), &body(10, 12));
-    write(&root.join("o/user_id=__HIVE_DEFAULT_PARTITION__/city=Rio/x.parquet"), &body(10, 13));
+    write(
+        &root.join("o/user_id=__HIVE_DEFAULT_PARTITION__/city=Rio/x.parquet"),
+        &body(10, 13),
+    );
     assert_eq!(total(root, "o").await.unwrap(), [Some(11), Some(12), None, None]);
-    assert_eq!(total(root, "o/user_id=2").await.unwrap(), [None, Some(12), None, None]);
+    assert_eq!(
+        total(root, "o/user_id=2").await.unwrap(),
+        [None, Some(12), None, None]
+    );
 
     let store = ParquetStore::new(root);
     let source = orders("o").source;
     let schema = store.schema(&source).await.unwrap();
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     assert_eq!(names, ["at", "total", "user_id", "city"]);
     // The same column as another type, as a string key, and as a feature.
     for of in ["int32", "int64", "string"] {
-        let scan = scan(&source, &[("user_id", of)], &[("city", "string"), ("user_id", "int64")]);
-        larder_core::convert::SourceColumns::new(&scan).unwrap().check(&schema, "x").unwrap();
+        let scan = scan(
+            &source,
+            &[("user_id", of)],
+            &[("city", "string"), ("user_id", "int64")],
+        );
+        larder_core::convert::SourceColumns::new(&scan)
+            .unwrap()
+            .check(&schema, "x")
+            .unwrap();
         let key: ArrayRef = match of {
             "int32" => Arc::new(Int32Array::from(vec![1, 9])),
             "int64" => Arc::new(Int64Array::from(vec![1, 9])),
@@ -285,7 +359,10 @@ async fn pruned_files_are_not_opened_for_data_and_explained() {
         let many = batch(vec![
             ("user_id", Arc::new(Int64Array::from_iter_values(0..100))),
             ("at", micros((0..100).map(|i| day * 1000 + i))),
-            ("total", Arc::new(Int64Array::from_iter_values((0..100).map(|i| day * 1000 + i)))),
+            (
+                "total",
+                Arc::new(Int64Array::from_iter_values((0..100).map(|i| day * 1000 + i))),
+            ),
         ]);
         write(&root.join(format!("o/{day:02}.parquet")), &many);
     }
@@ -294,7 +371,10 @@ async fn pruned_files_are_not_opened_for_data_and_explained() {
     request.views[0] = request.views[0].clone().with_ttl(Some(Span(3_000)));
     let explained = store.explain(&request).await.unwrap();
     let view = &explained.views[0];
-    assert_eq!((view.read.files, view.read.files_read, view.read.row_groups_read), (16, 3, 3));
+    assert_eq!(
+        (view.read.files, view.read.files_read, view.read.row_groups_read),
+        (16, 3, 3)
+    );
     assert!(view.read.bytes > 0);
     assert_eq!(view.skipped.iter().map(|(_, n)| n).sum::<u64>(), 13);
     let progress = Progress::default();
@@ -305,7 +385,10 @@ async fn pruned_files_are_not_opened_for_data_and_explained() {
     assert_eq!(report.views[0].source_rows, 300);
     assert_eq!(progress.get(), (300, 300));
     // Keys that no file has.
-    let explained = store.explain(&ask(orders("o"), &[1000, 2000], 12_500)).await.unwrap();
+    let explained = store
+        .explain(&ask(orders("o"), &[1000, 2000], 12_500))
+        .await
+        .unwrap();
     assert_eq!(explained.views[0].read.row_groups_read, 0);
 }
 
@@ -315,7 +398,9 @@ async fn a_file_that_changes_between_the_passes_is_an_error() {
     let root = dir.path();
     write(&root.join("o/a.parquet"), &rows(1, 10, 11));
     let store = ParquetStore::new(root);
-    let (views, _) = joined(&store, ask(orders("o"), &[1], 100), &OfflineOptions::default()).await.unwrap();
+    let (views, _) = joined(&store, ask(orders("o"), &[1], 100), &OfflineOptions::default())
+        .await
+        .unwrap();
     assert_eq!(views[0].features[0].as_primitive::<Int64Type>().value(0), 11);
     // A cached footer of the old file must not be used for the new one.
     fs::remove_file(root.join("o/a.parquet")).unwrap();
@@ -326,7 +411,9 @@ async fn a_file_that_changes_between_the_passes_is_an_error() {
     .unwrap();
     write(&root.join("o/a.parquet"), &two);
     assert_eq!(total(root, "o").await.unwrap(), [Some(21), Some(22), None, None]);
-    let (views, _) = joined(&store, ask(orders("o"), &[2], 100), &OfflineOptions::default()).await.unwrap();
+    let (views, _) = joined(&store, ask(orders("o"), &[2], 100), &OfflineOptions::default())
+        .await
+        .unwrap();
     assert_eq!(views[0].features[0].as_primitive::<Int64Type>().value(0), 22);
 
     // While a stream is being read, files go away: an error, not an end.
@@ -368,20 +455,37 @@ async fn what_cannot_be_answered_is_refused() {
     }
     let store = ParquetStore::new(root);
     for (definition, kind) in [
-        (json!({ "name": "s", "type": "parquet", "path": "o", "event_time": "at", "filter": "x = 1" }), ErrorKind::Unsupported),
-        (json!({ "name": "s", "type": "parquet", "event_time": "at" }), ErrorKind::Definition),
-        (json!({ "name": "s", "type": "parquet", "path": "o", "pth": 1, "event_time": "at" }), ErrorKind::Definition),
-        (json!({ "name": "s", "type": "parquet", "path": "o/[", "event_time": "at" }), ErrorKind::Definition),
+        (
+            json!({ "name": "s", "type": "parquet", "path": "o", "event_time": "at", "filter": "x = 1" }),
+            ErrorKind::Unsupported,
+        ),
+        (
+            json!({ "name": "s", "type": "parquet", "event_time": "at" }),
+            ErrorKind::Definition,
+        ),
+        (
+            json!({ "name": "s", "type": "parquet", "path": "o", "pth": 1, "event_time": "at" }),
+            ErrorKind::Definition,
+        ),
+        (
+            json!({ "name": "s", "type": "parquet", "path": "o/[", "event_time": "at" }),
+            ErrorKind::Definition,
+        ),
     ] {
         let scan = scan(&source(definition), &[("user_id", "int64")], &[]);
-        let error = joined(&store, ask(scan, &[1], 1), &OfflineOptions::default()).await.unwrap_err();
+        let error = joined(&store, ask(scan, &[1], 1), &OfflineOptions::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
     }
     let request = HistoricalRead {
         rows: EntityRows::Files(vec![]),
         views: vec![],
     };
-    let error = store.historical(request, &OfflineOptions::default()).await.unwrap_err();
+    let error = store
+        .historical(request, &OfflineOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -389,8 +493,16 @@ async fn what_cannot_be_answered_is_refused() {
 async fn health_names_the_root() {
     let dir = tempfile::tempdir().unwrap();
     let health = ParquetStore::new(dir.path()).check().await.unwrap();
-    assert!(health.details.iter().any(|(_, value)| *value == dir.path().display().to_string()));
-    let error = ParquetStore::new(dir.path().join("none")).check().await.unwrap_err();
+    assert!(
+        health
+            .details
+            .iter()
+            .any(|(_, value)| *value == dir.path().display().to_string())
+    );
+    let error = ParquetStore::new(dir.path().join("none"))
+        .check()
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.remedy().is_some());
 }

@@ -15,21 +15,30 @@ use crate::common::{batch, joined, micros, plain, scan, source, write_with};
 
 fn big(rows: i64) -> RecordBatch {
     batch(vec![
-        ("id", Arc::new(Int64Array::from_iter_values((0..rows).map(|i| i % 1000)))),
+        (
+            "id",
+            Arc::new(Int64Array::from_iter_values((0..rows).map(|i| i % 1000))),
+        ),
         ("at", micros(0..rows)),
         ("total", Arc::new(Int64Array::from_iter_values(0..rows))),
     ])
 }
 
 fn pages() -> parquet::file::properties::WriterPropertiesBuilder {
-    plain().set_data_page_row_count_limit(1000).set_write_batch_size(1000)
+    plain()
+        .set_data_page_row_count_limit(1000)
+        .set_write_batch_size(1000)
 }
 
 #[tokio::test]
 async fn a_dropped_stream_stops_the_work() {
     let dir = tempfile::tempdir().unwrap();
     for file in 0..20 {
-        write_with(&dir.path().join(format!("s/{file:02}.parquet")), &big(50_000), pages());
+        write_with(
+            &dir.path().join(format!("s/{file:02}.parquet")),
+            &big(50_000),
+            pages(),
+        );
     }
     let source = source(json!({ "name": "s", "type": "parquet", "path": "s", "event_time": "at" }));
     let scan = scan(&source, &[("id", "int64")], &[("total", "int64")]);
@@ -56,7 +65,11 @@ async fn a_dropped_stream_stops_the_work() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (stopped, _) = progress.get();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(progress.get().0, stopped, "work went on after the stream was dropped");
+    assert_eq!(
+        progress.get().0,
+        stopped,
+        "work went on after the stream was dropped"
+    );
 
     let request = HistoricalRead {
         rows: EntityRows::batches(
