@@ -197,7 +197,7 @@ impl Bad {
             (How::NullsAreZero, Value::Null) => Value::Int64(0),
             (How::EmptyIsNull, Value::List(items)) if items.is_empty() => Value::Null,
             (How::LosesNegativeZero, Value::Float64(x)) => Value::Float64(x + 0.0),
-            (How::TruncatesText, Value::String(text)) if text.len() > 65_535 => Value::str(&text[..65_534]),
+            (How::TruncatesText, Value::String(text)) if text.len() > 65_535 => Value::str(&text[..text.floor_char_boundary(65_534)]),
             (_, value) => value,
         }
     }
@@ -262,16 +262,10 @@ impl Bad {
             How::NullsAreZero | How::EmptyIsNull | How::LosesNegativeZero | How::TruncatesText => {
                 batch.rows = self.rows(&batch.layout, &batch.rows)?.into();
             }
-            How::TellsKeys => {
-                if batch.keys.iter().any(|key| key.is_none()) {
-                    let all: Vec<String> = batch
-                        .keys
-                        .iter()
-                        .flatten()
-                        .map(|key| String::from_utf8_lossy(key).into_owned())
-                        .collect();
-                    return Err(Error::input(format!("one of these keys is null: {all:?}")));
-                }
+            How::TellsKeys if batch.keys.iter().any(|key| key.is_none()) => {
+                let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+                let all: Vec<String> = batch.keys.iter().flatten().map(text).collect();
+                return Err(Error::input(format!("one of these keys is null: {all:?}")));
             }
             _ if self.decides_itself() => {
                 return self
@@ -382,7 +376,7 @@ impl OnlineStore for Bad {
         match self.how {
             How::OverwritesUndeclared => can.overwrite = false,
             How::NewestWinsUndeclared => can.newest_wins = false,
-            How::ChangesItsMind => can.scan = self.asked.fetch_add(1, Ordering::Relaxed) % 2 == 0,
+            How::ChangesItsMind => can.scan = self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2),
             How::ForgetsOnReopen => can.durable = true,
             _ => {}
         }
