@@ -150,8 +150,10 @@ impl Push {
         store.allow(Deed::Write, names).await?;
 
         if self.target != PushTarget::Offline && views.iter().all(|view| view.online.store().is_none()) {
-            return Err(Error::input(format!("no feature view of `{}` is served online", self.source))
-                .help("push `--to offline`, or set `online: true` on the view and apply"));
+            return Err(
+                Error::input(format!("no feature view of `{}` is served online", self.source))
+                    .help("push `--to offline`, or set `online: true` on the view and apply"),
+            );
         }
         let scans: Vec<ViewScan> = views
             .iter()
@@ -375,17 +377,25 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
         let used = whole.keys.iter().any(|key| key.column == *name)
             || whole.features.iter().any(|feature| feature.column == *name)
             || source.event_time == *name
-            || source.created_time.as_ref().is_some_and(|created| created.column == *name);
+            || source
+                .created_time
+                .as_ref()
+                .is_some_and(|created| created.column == *name);
         let wanted = source.tie_break.contains(name)
-            || known.as_ref().is_some_and(|schema| schema.field_with_name(name).is_ok());
+            || known
+                .as_ref()
+                .is_some_and(|schema| schema.field_with_name(name).is_ok());
         if used || !wanted {
             continue;
         }
         match infer_type(field.data_type()) {
             Some(of) => whole = whole.feature(FeatureName::new(format!("__column_{number}"))?, of, name),
             None => {
-                return Err(Error::input(format!("column `{name}` of type {} cannot be appended", field.data_type()))
-                    .help("leave it out of the rows to push"));
+                return Err(Error::input(format!(
+                    "column `{name}` of type {} cannot be appended",
+                    field.data_type()
+                ))
+                .help("leave it out of the rows to push"));
             }
         }
     }

@@ -98,13 +98,18 @@ impl FeatureStore {
 
     /// The name an online store is configured under: `default` is whichever is the default.
     pub(crate) fn online_name(&self, name: StoreName) -> StoreName {
-        if name == StoreName::default_store() { self.inner.defaults.0.clone() } else { name }
+        if name == StoreName::default_store() {
+            self.inner.defaults.0.clone()
+        } else {
+            name
+        }
     }
 
     /// The name an offline store is configured under: `default` is whichever is the default.
     #[cfg(feature = "offline")]
     pub(crate) fn offline_name(&self, name: Option<StoreName>) -> StoreName {
-        name.filter(|name| *name != StoreName::default_store()).unwrap_or_else(|| self.inner.defaults.1.clone())
+        name.filter(|name| *name != StoreName::default_store())
+            .unwrap_or_else(|| self.inner.defaults.1.clone())
     }
 
     /// Names of the configured online stores.

@@ -61,14 +61,14 @@ pub use larder_base::*;
 pub use larder_core::*;
 pub use larder_engine::{
     self as engine, AllowAll, Applied, ApplyOptions, AuditEvent, AuditSink, Backfill, Deed, DefinitionSet,
-    EntityValues, FeatureStore, FeatureStoreBuilder, Finding, GcOptions, GcReport, Guard, NoAudit, OnlinePlan, Plan,
-    Plugins, Principal, Project, Reading, RunStatus, SavedPlan, Selection, Session, Signature, TensorSpec,
-    ViewStatus,
+    EntityValues, FeatureStore, FeatureStoreBuilder, Finding, GcOptions, GcReport, Guard, NoAudit,
+    OnlinePlan, Plan, Plugins, Principal, Project, Reading, RunStatus, SavedPlan, Selection, Session,
+    Signature, TensorSpec, ViewStatus,
 };
 #[cfg(feature = "offline")]
 pub use larder_engine::{
-    Historical, HistoricalReport, Materialize, MaterializeEvent, MaterializeReport, Push, PushReport, PushTarget,
-    TrainingSet, ViewRun,
+    Historical, HistoricalReport, Materialize, MaterializeEvent, MaterializeReport, Push, PushReport,
+    PushTarget, TrainingSet, ViewRun,
 };
 
 /// The online store in one folder.

@@ -75,7 +75,10 @@ mod tests {
     fn the_defaults_are_those_of_the_examples() {
         let stack = parse(r#"{ "type": "local" }"#).expect("the defaults").expand();
         assert_eq!(stack, LocalProvider::default().expand());
-        assert_eq!(stack.registry, json!({ "type": "file", "path": ".larder/registry" }));
+        assert_eq!(
+            stack.registry,
+            json!({ "type": "file", "path": ".larder/registry" })
+        );
         assert_eq!(stack.online, json!({ "type": "local", "path": ".larder/online" }));
         assert_eq!(stack.offline, json!({ "type": "parquet", "root": "data/" }));
     }
@@ -91,7 +94,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused() {
-        for wrong in [r#"{ "type": "local", "path": "x" }"#, r#"{ "type": "lokal" }"#, "{}"] {
+        for wrong in [
+            r#"{ "type": "local", "path": "x" }"#,
+            r#"{ "type": "lokal" }"#,
+            "{}",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -163,7 +163,11 @@ fn timestamps(column: &ArrayRef, zone: Option<&Zone>) -> Result<ArrayRef> {
         DataType::Date32 => {
             let days = column.as_primitive::<arrow_array::types::Date32Type>();
             let micros = days.try_unary(|d| i64::from(d).checked_mul(MICROS_PER_DAY).ok_or(()));
-            let row = || (0..days.len()).find(|i| days.is_valid(*i) && i64::from(days.value(*i)).checked_mul(MICROS_PER_DAY).is_none());
+            let row = || {
+                (0..days.len()).find(|i| {
+                    days.is_valid(*i) && i64::from(days.value(*i)).checked_mul(MICROS_PER_DAY).is_none()
+                })
+            };
             (micros.map_err(|()| overflow(row().unwrap_or(0)))?, true)
         }
         _ => (

@@ -66,7 +66,9 @@ impl Zone {
         if self.utc {
             return Some(utc);
         }
-        let civil = self.zone.to_datetime(jiff::Timestamp::from_microsecond(utc).ok()?);
+        let civil = self
+            .zone
+            .to_datetime(jiff::Timestamp::from_microsecond(utc).ok()?);
         Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_microsecond())
     }
 }
@@ -99,7 +101,11 @@ mod tests {
         );
         assert_eq!(Zone::new("+02:00").unwrap().to_utc(7_200_000_000), Some(0));
         assert_eq!(Zone::new("UTC").unwrap().to_utc(i64::MIN), Some(i64::MIN));
-        for instant in ["2026-01-01T00:00:00Z", "2026-07-01T00:00:00Z", "2026-10-25T00:30:00Z"] {
+        for instant in [
+            "2026-01-01T00:00:00Z",
+            "2026-07-01T00:00:00Z",
+            "2026-10-25T00:30:00Z",
+        ] {
             let local = stockholm.to_local(utc(instant)).unwrap();
             assert_eq!(stockholm.to_utc(local), Some(utc(instant)), "{instant}");
         }

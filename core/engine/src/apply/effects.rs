@@ -119,7 +119,11 @@ pub(super) fn impacts(plan: &mut Plan, before: &Snapshot) {
     // by those it reads.
     let mut views: BTreeSet<&str> = plan.changed_views.iter().map(|view| view.name.as_str()).collect();
     for view in plan.after.on_demand_views.values() {
-        let reads = |text: &String| text.split(':').next().is_some_and(|name| views.contains(name.trim()));
+        let reads = |text: &String| {
+            text.split(':')
+                .next()
+                .is_some_and(|name| views.contains(name.trim()))
+        };
         if view.inputs.features.iter().any(reads) {
             views.insert(view.name.as_str());
         }

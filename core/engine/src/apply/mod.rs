@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_base::error::suggest;
+use larder_base::model::{Kind, ObjectId};
 use larder_base::{
     Change, Diagnostic, Error, ErrorKind, LayoutChanges, Result, Snapshot, StoreName, Version, ViewLayout,
 };
@@ -241,6 +243,14 @@ impl FeatureStore {
                 default_online: self.online_name(StoreName::default_store()),
             },
         )?;
+        let strangers = self.unknown_stores(&plan, target.definitions);
+        if !strangers.is_empty() {
+            return Err(Error::from_diagnostics(
+                ErrorKind::Definition,
+                "the definitions",
+                strangers,
+            ));
+        }
         if !options.offline && !plan.is_empty() {
             let findings = sources::check(self, &plan, target.definitions, data_checks).await?;
             if !findings.is_empty() {
@@ -251,6 +261,28 @@ impl FeatureStore {
         plan.warnings
             .sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
         Ok(plan)
+    }
+
+    /// Views that name an online store which is not configured here.
+    fn unknown_stores(&self, plan: &Plan, definitions: Option<&DefinitionSet>) -> Vec<Diagnostic> {
+        let known: Vec<&StoreName> = self.online_names().collect();
+        let mut findings = Vec::new();
+        for view in &plan.changed_views {
+            let Some(name) = view.online.store().map(|name| self.online_name(name)) else {
+                continue;
+            };
+            if known.contains(&&name) || name == StoreName::default_store() {
+                continue;
+            }
+            let id = ObjectId::new(Kind::FeatureView, &view.name);
+            let place = definitions.and_then(|d| d.place(&id, &["online"]).or_else(|| d.place(&id, &[])));
+            findings.push(
+                Diagnostic::new(format!("there is no online store `{name}` in this project"))
+                    .at(place)
+                    .help(suggest(name.as_str(), known.iter().map(|name| name.as_str()))),
+            );
+        }
+        findings
     }
 
     /// Makes online stores ready for new and changed layouts, before anybody can see them.

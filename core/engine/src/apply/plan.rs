@@ -171,7 +171,11 @@ impl SavedPlan {
 
 impl Plan {
     fn content(&self) -> String {
-        let puts = self.edits.puts.iter().map(|record| (&record.id, &record.set, &record.spec));
+        let puts = self
+            .edits
+            .puts
+            .iter()
+            .map(|record| (&record.id, &record.set, &record.spec));
         let text = serde_json::json!([puts.collect::<Vec<_>>(), self.edits.deletes]).to_string();
         format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
     }
@@ -469,7 +473,11 @@ fn place_views(plan: &mut Plan, before: &Snapshot, rules: &Rules<'_>) -> Result<
         // `true` and the default store's own name are the same place.
         let place_of = |view: &FeatureView| {
             let name = view.online.store()?;
-            Some(if name == StoreName::default_store() { rules.default_online.clone() } else { name })
+            Some(if name == StoreName::default_store() {
+                rules.default_online.clone()
+            } else {
+                name
+            })
         };
         let Some(store) = place_of(view) else {
             continue;

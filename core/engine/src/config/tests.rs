@@ -149,7 +149,7 @@ fn short_and_long_forms() {
     assert_eq!(shop.definitions.path, PathBuf::from("shop/features/"));
     assert_eq!(shop.definitions.set.as_str(), "shop");
     let default = StoreName::default_store();
-    assert_eq!(shop.online_names(), [default.clone()]);
+    assert_eq!(shop.online_names(), std::slice::from_ref(&default));
     shop.online_config(&default).expect("the online store");
     shop.registry_config().expect("the registry");
     assert!(shop.offline_names().is_empty());

@@ -11,7 +11,7 @@ use larder_base::{
     OnlineScan, OnlineStore, OnlineWrite, ProjectName, ReadFuture, ReadOptions, ReclaimReport, Result,
     StoreIdentity, WriteOptions, WriteReport,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Lets a number of reads, writes and deletes through at once; the others wait their turn.
 ///
@@ -69,10 +69,7 @@ impl Gate {
 
     /// A permit, if one is free and nobody waits for it.
     fn try_enter(&self) -> Option<SemaphorePermit<'_>> {
-        match self.permits.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
-        }
+        self.permits.try_acquire().ok()
     }
 
     /// A permit, after waiting for it; and what is then left of the timeout.

@@ -246,7 +246,9 @@ impl Materialize {
         outcome?;
         if runs.len() >= COMPACT_AFTER {
             // Everything is done and recorded; tidying up must not make a failure of it.
-            let compacted = run.ledger.compact(store.project(), &view.name, layout.generation());
+            let compacted = run
+                .ledger
+                .compact(store.project(), &view.name, layout.generation());
             if let Err(error) = compacted.await {
                 tracing::warn!(%error, view = %view.name, "the ledger was not compacted; the next run tries again");
             }
@@ -322,7 +324,9 @@ async fn identity(online: &dyn OnlineStore, snapshot: &Snapshot, name: &StoreNam
     }
     let of_store = |view: &&Arc<FeatureView>| view.online.store().as_ref() == Some(name);
     let views = snapshot.catalog().feature_views.values().filter(of_store);
-    let layouts = views.filter_map(|view| snapshot.layout(view.name.as_str()).cloned()).collect();
+    let layouts = views
+        .filter_map(|view| snapshot.layout(view.name.as_str()).cloned())
+        .collect();
     let changes = LayoutChanges {
         project: snapshot.project().clone(),
         layouts,
@@ -394,7 +398,10 @@ impl Run<'_> {
         if current.is_some_and(|layout| layout.generation() == self.layout.generation()) {
             return Ok(());
         }
-        Err(Error::conflict("the view was changed by an apply while it was materialized").help("run it again"))
+        Err(
+            Error::conflict("the view was changed by an apply while it was materialized")
+                .help("run it again"),
+        )
     }
 
     async fn slice(
@@ -450,11 +457,9 @@ impl Run<'_> {
     }
 
     fn request(&self, slice: Interval) -> LatestRead {
-        // Where no created time tells when a row came, the last while is looked at once more.
-        let again = match self.lateness {
-            Some(lateness) if self.scan.source.created_time.is_none() => lateness,
-            _ => Span::ZERO,
-        };
+        // The last while is looked at once more: rows land late, and where there is a created time
+        // it may be older than the file that brings it.
+        let again = self.lateness.unwrap_or(Span::ZERO);
         LatestRead {
             scan: self.scan.clone(),
             floor: slice.floor,

@@ -81,7 +81,8 @@ impl Trace {
     fn new(node: &Node) -> Self {
         let mut secrets = Vec::new();
         let walked: Result<(), std::convert::Infallible> = node.walk(&mut |node| {
-            if node.secret.is_some() && !node.text.is_empty() {
+            // Shorter ones are numbers and switches; replacing those would garble every message.
+            if node.secret.is_some() && node.text.len() >= 4 {
                 secrets.push(node.text.clone());
             }
             Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
@@ -150,28 +151,105 @@ fn wrong_values_are_placed() {
 #[test]
 fn mistakes_of_syntax_are_placed() {
     for (text, expected) in [
-        ("name: x\nlist: [1, 2\nlabels: {}", expect![[""]]),
-        ("name: {a: 1", expect![[""]]),
-        ("name: { a: 1\non: true", expect![[""]]),
-        ("name: [a}", expect![[""]]),
-        ("name:\n\tx: 1", expect![[""]]),
-        ("name: x\n  count: 1", expect![[""]]),
-        ("name: x\n count: 1", expect![[""]]),
-        ("name: a: b", expect![[""]]),
-        ("name: \"x", expect![[""]]),
-        ("name: 'it's'", expect![[""]]),
-        ("name: \"a\\qb\"", expect![[""]]),
-        ("name: *x", expect![[""]]),
-        ("name: @x", expect![[""]]),
-        ("name: !x y", expect![[""]]),
-        ("name: x\nname: y", expect![[""]]),
-        ("list:\n  - a\n - b", expect![[""]]),
-        ("name: x\nlist:\n- a\nb", expect![[""]]),
-        ("name: { type: decimal(10,2) }", expect![[""]]),
-        ("a: { url: ${X} }", expect![[""]]),
-        ("[a]: b", expect![[""]]),
-        (": b", expect![[""]]),
-        ("name: x\n]", expect![[""]]),
+        (
+            "name: x\nlist: [1, 2\nlabels: {}",
+            expect!["f.yaml:2:7: `[` is not closed; a `]` is missing before line 3"],
+        ),
+        (
+            "name: {a: 1",
+            expect!["f.yaml:1:7: `{` is never closed; close it, or check the line before"],
+        ),
+        (
+            "name: { a: 1\non: true",
+            expect!["f.yaml:1:7: `{` is not closed; a `}` is missing before line 2"],
+        ),
+        ("name: [a}", expect!["f.yaml:1:7: `[` is closed by `}`"]),
+        (
+            "name:\n\tx: 1",
+            expect!["f.yaml:2:2: a tab stands where YAML wants spaces; indent with spaces"],
+        ),
+        (
+            "name: x\n  count: 1",
+            expect![
+                "f.yaml:2:8: a key cannot stand here; check the indentation, and put text that contains `: ` in quotes"
+            ],
+        ),
+        (
+            "name: x\n count: 1",
+            expect![
+                "f.yaml:2:7: a key cannot stand here; check the indentation, and put text that contains `: ` in quotes"
+            ],
+        ),
+        (
+            "name: a: b",
+            expect![
+                "f.yaml:1:8: a key cannot stand here; check the indentation, and put text that contains `: ` in quotes"
+            ],
+        ),
+        ("name: \"x", expect!["f.yaml:1:7: a quote is never closed"]),
+        (
+            "name: 'it's'",
+            expect![
+                "f.yaml:1:11: text follows a closing quote; put the whole value in quotes; inside of single quotes write '' for one"
+            ],
+        ),
+        (
+            "name: \"a\\qb\"",
+            expect![[
+                r#"f.yaml:1:7: a backslash in double quotes begins an escape that does not exist; use single quotes, or write \\"#
+            ]],
+        ),
+        (
+            "name: *x",
+            expect![
+                "f.yaml:1:7: an alias `*name` without its anchor `&name`; text that begins with `*` needs quotes"
+            ],
+        ),
+        (
+            "name: @x",
+            expect!["f.yaml:1:7: `@` cannot begin a value; put the value in quotes"],
+        ),
+        (
+            "name: !x y",
+            expect!["f.yaml:1:7: the tag `!x` means nothing here; text that begins with `!` needs quotes"],
+        ),
+        (
+            "name: x\nname: y",
+            expect!["f.yaml:2:1: the key `name` stands twice; the first is in line 1"],
+        ),
+        (
+            "list:\n  - a\n - b",
+            expect!["f.yaml:3:2: a key is expected here; check the indentation of this line"],
+        ),
+        (
+            "name: x\nlist:\n- a\nb",
+            expect![
+                "f.yaml:4:1: a key cannot stand here; check the indentation, and put text that contains `: ` in quotes"
+            ],
+        ),
+        (
+            "name: { type: decimal(10,2) }",
+            expect![[
+                r#"f.yaml:1:15: `decimal(10` ends at the comma; inside of { } it needs quotes: "decimal(10,2)""#
+            ]],
+        ),
+        (
+            "a: { url: ${X} }",
+            expect![[
+                r#"f.yaml:1:12: `,` or `}` is expected here; inside of { } and [ ] a value with `${…}` needs quotes: "${NAME}""#
+            ]],
+        ),
+        (
+            "[a]: b",
+            expect![
+                "f.yaml:1:1: a list or map stands where a key is expected; text that begins with `{` or `[` needs quotes"
+            ],
+        ),
+        (": b", expect!["f.yaml:1:1: a key is empty"]),
+        (
+            "name: x\n]",
+            expect!["f.yaml:2:1: a closing bracket without an opening one"],
+        ),
     ] {
         check(text, &expected);
     }
@@ -233,4 +311,93 @@ fn values_of_variables_are_not_shown() {
     secret(&mut entries[1].value);
     let found = read::<Outer>("f.yaml", &documents[0]).expect_err("not a type");
     expect!["f.yaml:3:21: the value of `V` is not what is expected here"].assert_eq(&found[0].to_string());
+}
+
+/// Values that JSON, and so YAML, can hold.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<u64>().prop_map(Into::into),
+        (-1e9..1e9).prop_map(|x: f64| x.into()),
+        ".{0,12}".prop_map(Into::into),
+        "[0-9tfn~.:#'\"{}\\[\\], -]{0,6}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),
+            proptest::collection::btree_map("[a-z_]{1,6}|.{1,4}", inner, 0..5)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// Pieces of definitions, right and wrong, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "feature_views:\n",
+        "entities:\n",
+        "sources: ",
+        "  - ",
+        "    ",
+        "name: ",
+        "x\n",
+        "type: ",
+        "int64",
+        "[",
+        "]",
+        "{ ",
+        " }",
+        ", ",
+        ": ",
+        "\n",
+        "&a ",
+        "*a",
+        "<<: ",
+        "'",
+        "\"",
+        "\t",
+        "#",
+        "|\n",
+        "---\n",
+        "!x ",
+        "${A}",
+        "features: ",
+        "ttl: 7d\n",
+        "- ",
+        "ä",
+        "? ",
+    ]);
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn json_is_read_as_what_it_is(value in json()) {
+        // Printable text only: YAML forbids raw control characters that JSON allows.
+        let text = serde_json::to_string(&value).expect("JSON");
+        prop_assume!(text.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())));
+        prop_assume!(!text.contains(['\u{feff}', '\u{fffe}', '\u{ffff}']));
+        let node = parse("f", &text).expect("JSON is YAML").remove(0);
+        prop_assert_eq!(read::<serde_json::Value>("f", &node).expect("any value"), value.clone());
+        let made = Node::from_json(&value, Mark::default());
+        prop_assert_eq!(read::<serde_json::Value>("f", &made).expect("any value"), value);
+    }
+
+    #[test]
+    fn nothing_makes_it_panic(text in prop_oneof![pieces(), ".{0,200}"]) {
+        let set = larder_base::SetName::new("s").expect("a name");
+        match crate::definitions::DefinitionSet::from_yaml("f", &text, set) {
+            Ok(_) => {}
+            Err(error) => {
+                let lines = text.lines().count() as u32 + 1;
+                for found in error.diagnostics() {
+                    let place = found.place.as_ref().expect("a place");
+                    prop_assert!(place.line >= 1 && place.line <= lines && place.column >= 1, "{}", found);
+                    prop_assert!(!found.to_string().contains('\n'), "{}", found);
+                }
+            }
+        }
+    }
 }

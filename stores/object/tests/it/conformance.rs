@@ -39,7 +39,10 @@ impl RegistryFixture for InMemoryStore {
     }
 
     async fn open(&self) -> Result<Arc<dyn Registry>> {
-        Ok(Arc::new(ObjectRegistry::in_store(self.0.lock().unwrap().clone(), "registry")))
+        Ok(Arc::new(ObjectRegistry::in_store(
+            self.0.lock().unwrap().clone(),
+            "registry",
+        )))
     }
 
     async fn wipe(&self) -> Result<()> {
