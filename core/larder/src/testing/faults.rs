@@ -14,8 +14,11 @@ use parking_lot::Mutex;
 /// Faults to be injected, in the order in which they were asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    online: Arc<Mutex<VecDeque<(Fault, Option<u32>)>>>,
+    online: Arc<Mutex<VecDeque<Planned>>>,
 }
+
+/// A fault and how often it still strikes; always where absent.
+type Planned = (Fault, Option<u32>);
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
