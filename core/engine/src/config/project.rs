@@ -265,6 +265,14 @@ impl Project {
         node.get("type").and_then(Node::as_text).map(str::to_owned)
     }
 
+    /// The text of a key of a store's block as it stands in the file; `None` where there is none,
+    /// or where a variable is in it, whose value may be secret.
+    pub fn text_of(&self, role: Role, store: &StoreName, key: &str) -> Option<String> {
+        let (_, node) = self.store(role, store).ok()?;
+        let text = node.get(key).filter(|node| node.secret.is_none())?;
+        text.as_text().map(str::to_owned)
+    }
+
     fn canonical(&self, role: Role, store: &StoreName) -> StoreName {
         match self.stores(role) {
             Ok((_, stores)) => stores.get(store).map_or_else(|| store.clone(), |(name, _)| name),

@@ -265,6 +265,12 @@ fn collect(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
 
 fn text(path: &Path) -> std::result::Result<String, Diagnostic> {
     let at = Some(Mark { line: 1, column: 1 }.in_file(&shown(path)));
+    // A pipe would be waited for until somebody writes to it.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Diagnostic::new("this is no regular file")
+            .at(at)
+            .help("remove it; definitions are files named *.yaml or *.yml"));
+    }
     let bytes = fs::read(path)
         .map_err(|error| Diagnostic::new(format!("cannot read the file: {error}")).at(at.clone()))?;
     String::from_utf8(bytes).map_err(|error| {

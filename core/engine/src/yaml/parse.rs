@@ -61,9 +61,19 @@ struct Frame {
     open: Open,
 }
 
+/// A map that is not closed yet.
+#[derive(Default)]
+struct OpenMap {
+    entries: Vec<Entry>,
+    /// The key that waits for its value.
+    key: Option<(Box<str>, Mark)>,
+    /// The index of a `<<`, where there is one without quotes.
+    merge: Option<usize>,
+}
+
 enum Open {
     List(Vec<Node>),
-    Map(Vec<Entry>, Option<(Box<str>, Mark)>),
+    Map(OpenMap),
 }
 
 impl Builder<'_> {
@@ -83,7 +93,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(style, anchor, tag) => {
                 self.core_tag(tag.as_deref(), "map", tag_mark)?;
-                self.open(mark, anchor, style, Open::Map(Vec::new(), None))
+                self.open(mark, anchor, style, Open::Map(OpenMap::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(frame) = self.stack.pop() else {
@@ -91,7 +101,7 @@ impl Builder<'_> {
                 };
                 let content = match frame.open {
                     Open::List(items) => Content::List(items),
-                    Open::Map(entries, _) => Content::Map(self.entries(entries, frame.flow)?),
+                    Open::Map(map) => Content::Map(self.entries(map, frame.flow)?),
                 };
                 self.close(Node::collection(frame.mark, content), frame.anchor)
             }
@@ -126,7 +136,7 @@ impl Builder<'_> {
         open: Open,
     ) -> Result<(), Diagnostic> {
         if let Some(Frame {
-            open: Open::Map(_, None),
+            open: Open::Map(OpenMap { key: None, .. }),
             ..
         }) = self.stack.last()
         {
@@ -158,14 +168,19 @@ impl Builder<'_> {
         match self.stack.last_mut().map(|frame| &mut frame.open) {
             None => self.documents.push(node),
             Some(Open::List(items)) => items.push(node),
-            Some(Open::Map(entries, key)) => match key.take() {
-                Some((key, key_mark)) => entries.push(Entry {
+            Some(Open::Map(map)) => match map.key.take() {
+                Some((key, key_mark)) => map.entries.push(Entry {
                     key,
                     key_mark,
                     value: node,
                 }),
                 None => match node.as_text() {
-                    Some(_) => *key = Some((node.text, node.mark)),
+                    Some(text) => {
+                        if node.plain && text == "<<" {
+                            map.merge = Some(map.entries.len());
+                        }
+                        map.key = Some((node.text, node.mark));
+                    }
                     None => {
                         let message = match node.content {
                             Content::Null => "a key is empty",
@@ -212,12 +227,15 @@ impl Builder<'_> {
     }
 
     /// Checks and completes the entries of a map that is closed now.
-    fn entries(&self, mut entries: Vec<Entry>, flow: bool) -> Result<Vec<Entry>, Diagnostic> {
+    fn entries(&self, map: OpenMap, flow: bool) -> Result<Vec<Entry>, Diagnostic> {
+        let OpenMap {
+            mut entries, merge, ..
+        } = map;
         if flow {
             self.cut_at_comma(&entries)?;
         }
         self.unique(&entries)?;
-        if let Some(at) = entries.iter().position(|entry| &*entry.key == "<<") {
+        if let Some(at) = merge {
             let merged = entries.remove(at).value;
             let maps: &[Node] = match &merged.content {
                 Content::Map(_) => std::slice::from_ref(&merged),
