@@ -1,6 +1,12 @@
 //! Does larder answer right on real data? Every flight gets the last delays known at its airports;
 //! an independent computation must agree on every row, offline and online.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program tells what it found"
+)]
+
 mod independent;
 
 use std::path::{Path, PathBuf};
@@ -188,7 +194,7 @@ async fn compare_online(store: &larder::FeatureStore, flights: &Flights, end: Mi
         .read(ReadOptions::new())
         .await?;
     let mut present = 0;
-    for row in 0..airports.len() {
+    for (row, airport) in airports.iter().enumerate() {
         let expected = flights
             .known(row as u32, end.0)
             .map(|flight| flights.delay(flight));
@@ -201,7 +207,7 @@ async fn compare_online(store: &larder::FeatureStore, flights: &Flights, end: Mi
             if found != expected {
                 return Err(Error::internal(format!(
                     "online {}: expected {expected:?}, found {found:?}",
-                    airports[row]
+                    airport
                 )));
             }
         }
