@@ -1,3 +1,5 @@
+//! What does `provider: { type: local }` stand for?
+//!
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

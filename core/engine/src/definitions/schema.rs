@@ -1,6 +1,8 @@
 //! What editors complete and check: JSON Schemas (draft 2020-12) of definitions and of the project file.
 
+use larder_base::Role;
 use larder_base::model::Source;
+use larder_base::plugin::known::KNOWN;
 use serde_json::{Map, Value, json};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -68,6 +70,13 @@ pub fn json_schema() -> Value {
     })
 }
 
+/// What a block is for, and the types it may have in some build.
+fn of_types(what: &str, role: Role) -> String {
+    let known = KNOWN.iter().filter(|(of, ..)| *of == role);
+    let names: Vec<&str> = known.map(|(_, name, _)| *name).collect();
+    format!("{what}: {}.", names.join(", "))
+}
+
 /// The schema of `larder.yaml`.
 pub fn project_schema() -> Value {
     let blocks = json!({
@@ -83,10 +92,10 @@ pub fn project_schema() -> Value {
                 },
             ],
         },
-        "registry": block("Where definitions and their history are kept: memory, file, object, postgres."),
-        "online": stores("Where features are served from: memory, local, redis, dynamodb, postgres."),
-        "offline": stores("Where training data comes from: memory, parquet, postgres, redshift."),
-        "provider": block("A preset that expands to registry, online and offline: local, aws, onprem."),
+        "registry": block(&of_types("Where definitions and their history are kept", Role::Registry)),
+        "online": stores(&of_types("Where features are served from", Role::Online)),
+        "offline": stores(&of_types("Where training data comes from", Role::Offline)),
+        "provider": block(&of_types("A preset that expands to registry, online and offline", Role::Provider)),
     });
     let mut properties = blocks.clone();
     if let Some(map) = properties.as_object_mut() {

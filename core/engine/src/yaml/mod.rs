@@ -4,6 +4,7 @@
 //! any `Deserialize` type of a node, strictly: unknown keys are errors at the key, with hints,
 //! and every message says what is expected and what is there.
 
+mod access;
 mod de;
 mod fault;
 mod node;
