@@ -197,7 +197,9 @@ impl Bad {
             (How::NullsAreZero, Value::Null) => Value::Int64(0),
             (How::EmptyIsNull, Value::List(items)) if items.is_empty() => Value::Null,
             (How::LosesNegativeZero, Value::Float64(x)) => Value::Float64(x + 0.0),
-            (How::TruncatesText, Value::String(text)) if text.len() > 65_535 => Value::str(&text[..text.floor_char_boundary(65_534)]),
+            (How::TruncatesText, Value::String(text)) if text.len() > 65_535 => {
+                Value::str(&text[..text.floor_char_boundary(65_534)])
+            }
             (_, value) => value,
         }
     }
