@@ -16,10 +16,11 @@ use larder_core::{
 };
 use parking_lot::Mutex;
 
+use crate::bounds::KeyRange;
 use crate::fault;
 use crate::fetch::{self, Column};
 use crate::plan::{Context, Plan};
-use crate::prune::{Filter, KeyRange};
+use crate::prune::Filter;
 use crate::scan;
 use crate::store::supported;
 use crate::work::{self, Cancel};

@@ -4,15 +4,12 @@
 
 use std::ops::Range;
 
-use larder_core::arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray};
-use larder_core::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
-use larder_core::convert::{Zone, coerce};
+use larder_core::arrow::array::{Array, ArrayRef};
+use larder_core::convert::Zone;
 use larder_core::{LatestRead, Result, ValueType, ViewScan, model::Knowledge};
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
-use crate::object::{ByteCount, Chunks};
+use crate::bounds::{Bounds, KeyRange, bounds, leaf, page_starts};
+use crate::object::ByteCount;
 use crate::reader::ScanFile;
 
 /// Why something is left out.
@@ -47,108 +44,6 @@ pub(crate) struct Filter {
     /// Rows must be visible after this: `(instant, available_after)`.
     after: Option<(i64, i64)>,
 }
-
-/// The smallest and largest of the keys that are looked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum KeyRange {
-    Any,
-    Nothing,
-    Int(i64, i64),
-    Bytes(Vec<u8>, Vec<u8>),
-}
-
-impl KeyRange {
-    /// Of a key column of the entity rows.
-    pub(crate) fn of(keys: &ArrayRef) -> Self {
-        if keys.null_count() == keys.len() {
-            return Self::Nothing;
-        }
-        if let Some(keys) = integers(keys) {
-            let bounds = keys
-                .iter()
-                .flatten()
-                .fold((i64::MAX, i64::MIN), |(min, max), key| {
-                    (min.min(key), max.max(key))
-                });
-            return Self::Int(bounds.0, bounds.1);
-        }
-        let Some(mut keys) = byte_rows(keys) else {
-            return Self::Any;
-        };
-        let Some(first) = keys.next() else {
-            return Self::Nothing;
-        };
-        let (min, max) = keys.fold((first, first), |(min, max), key| (min.min(key), max.max(key)));
-        Self::Bytes(min.to_vec(), max.to_vec())
-    }
-
-    /// Whether a key between two bounds may be one of these. Unknown bounds bound nothing.
-    fn meets(&self, mins: &ArrayRef, maxes: &ArrayRef, row: usize) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Nothing => false,
-            Self::Int(from, to) => overlaps(
-                integers(mins).as_ref(),
-                integers(maxes).as_ref(),
-                row,
-                (*from, *to),
-            ),
-            Self::Bytes(from, to) => {
-                byte_at(mins, row).is_none_or(|min| min <= to.as_slice())
-                    && byte_at(maxes, row).is_none_or(|max| max >= from.as_slice())
-            }
-        }
-    }
-}
-
-fn overlaps(
-    mins: Option<&Int64Array>,
-    maxes: Option<&Int64Array>,
-    row: usize,
-    (from, to): (i64, i64),
-) -> bool {
-    let known = |array: Option<&Int64Array>| array.filter(|a| a.is_valid(row)).map(|a| a.value(row));
-    known(mins).is_none_or(|min| min <= to) && known(maxes).is_none_or(|max| max >= from)
-}
-
-/// A column of integers, dates or times as plain integers.
-fn integers(array: &ArrayRef) -> Option<Int64Array> {
-    fn widen<T: ArrowPrimitiveType<Native = i32>>(array: &PrimitiveArray<T>) -> Int64Array {
-        array.unary(i64::from)
-    }
-    Some(match array.data_type() {
-        DataType::Int32 => widen(array.as_primitive::<Int32Type>()),
-        DataType::Date32 => widen(array.as_primitive::<Date32Type>()),
-        DataType::Int64 => array.as_primitive::<Int64Type>().clone(),
-        DataType::Timestamp(larder_core::arrow::datatypes::TimeUnit::Microsecond, _) => array
-            .as_primitive::<TimestampMicrosecondType>()
-            .reinterpret_cast(),
-        _ => return None,
-    })
-}
-
-/// The values of a string or bytes column without nulls.
-fn byte_rows(array: &ArrayRef) -> Option<Box<dyn Iterator<Item = &[u8]> + '_>> {
-    Some(match array.data_type() {
-        DataType::Utf8 => Box::new(array.as_string::<i32>().iter().flatten().map(str::as_bytes)),
-        DataType::Binary => Box::new(array.as_binary::<i32>().iter().flatten()),
-        _ => return None,
-    })
-}
-
-fn byte_at(array: &ArrayRef, row: usize) -> Option<&[u8]> {
-    if array.is_null(row) {
-        return None;
-    }
-    match array.data_type() {
-        DataType::Utf8 => Some(array.as_string::<i32>().value(row).as_bytes()),
-        DataType::Binary => Some(array.as_binary::<i32>().value(row)),
-        _ => None,
-    }
-}
-
-/// Local time is nowhere further from UTC than this, not even where a zone once changed sides of the date line.
-const WIDEST_OFFSET: i64 = 26 * 3_600_000_000;
 
 impl Filter {
     /// Rows of a scan with an event time in an interval, both ends inclusive.
@@ -212,17 +107,14 @@ impl Filter {
         for (name, of, range) in &self.keys {
             if let Some(one) = find(name)
                 && *one.data_type() == larder_core::convert::arrow_type(*of)
-                && (one.is_null(0) || !range.meets(one, one, 0))
+                && (one.is_null(0) || !Bounds::new(one, one).is_none_or(|bounds| bounds.meets(0, range)))
             {
                 return Some(Reason::Partition);
             }
         }
         let event = find(&self.event_column)?;
-        let times = integers(event)?;
-        let outside = event.is_null(0)
-            || self
-                .event
-                .is_none_or(|window| !overlaps(Some(&times), Some(&times), 0, window));
+        let times = Bounds::new(event, event)?;
+        let outside = event.is_null(0) || self.event.is_none_or(|window| !times.overlaps(0, window));
         outside.then_some(Reason::Partition)
     }
 
@@ -248,22 +140,16 @@ impl Filter {
             rule_out(Reason::EventTime, &|_| false);
             return reasons;
         };
-        if let Some((mins, maxes)) = &event {
-            rule_out(Reason::EventTime, &|group| {
-                overlaps(integers(mins).as_ref(), integers(maxes).as_ref(), group, window)
-            });
+        if let Some(event) = &event {
+            rule_out(Reason::EventTime, &|group| event.overlaps(group, window));
         }
         for (name, of, range) in &self.keys {
-            if let Some((mins, maxes)) = bounds(file, name, *of, self.zone.as_ref(), None) {
-                rule_out(Reason::Keys, &|group| range.meets(&mins, &maxes, group));
+            if let Some(keys) = bounds(file, name, *of, self.zone.as_ref(), None) {
+                rule_out(Reason::Keys, &|group| keys.meets(group, range));
             }
         }
         if let Some((after, delay)) = self.after {
-            let known = |bounds: &Option<(ArrayRef, ArrayRef)>, group: usize| {
-                let (_, maxes) = bounds.as_ref()?;
-                let maxes = integers(maxes)?;
-                maxes.is_valid(group).then(|| maxes.value(group))
-            };
+            let known = |bounds: &Option<Bounds>, group: usize| bounds.as_ref()?.max(group);
             let created = self
                 .created_column
                 .as_ref()
@@ -308,19 +194,17 @@ impl Filter {
                 0 => ValueType::TIMESTAMP,
                 place => self.keys[place - 1].1,
             };
-            let Some((mins, maxes)) = bounds(file, column, of, self.zone.as_ref(), Some((chunks, group)))
-            else {
+            let pages = bounds(file, column, of, self.zone.as_ref(), Some((chunks, group)));
+            let starts = page_starts(file, chunks, column, group)?;
+            let (Some(pages), Some(starts)) = (pages, starts) else {
                 continue;
             };
-            let Some(starts) =
-                page_starts(file, chunks, column, group)?.filter(|starts| starts.len() == mins.len())
-            else {
+            if starts.len() != pages.len() {
                 continue;
-            };
-            let (min_times, max_times) = (integers(&mins), integers(&maxes));
+            }
             let keep = |page: usize| match place {
-                0 => overlaps(min_times.as_ref(), max_times.as_ref(), page, window),
-                place => self.keys[place - 1].2.meets(&mins, &maxes, page),
+                0 => pages.overlaps(page, window),
+                place => pages.meets(page, &self.keys[place - 1].2),
             };
             let ends = starts.iter().skip(1).copied().chain([rows]);
             let ranges = starts.iter().copied().zip(ends).enumerate();
@@ -333,106 +217,6 @@ impl Filter {
         }
         Ok(kept.filter(|kept| kept.iter().map(Range::len).sum::<usize>() < rows))
     }
-}
-
-/// The smallest and largest values of a column, per row group or per page of one row group, in the canonical type.
-fn bounds(
-    file: &ScanFile,
-    column: &str,
-    of: ValueType,
-    zone: Option<&Zone>,
-    pages: Option<(&Chunks, usize)>,
-) -> Option<(ArrayRef, ArrayRef)> {
-    let leaf = leaf(file, column)?;
-    let metadata = match pages {
-        Some((chunks, _)) => file.footer.indexed(&file.file, chunks).ok()?,
-        None => file.footer.plain(),
-    };
-    let field = file.footer.schema().field_with_name(column).ok()?;
-    let groups = metadata.metadata().row_groups();
-    // Old writers compared everything as signed numbers.
-    let signed = field.data_type().is_signed_integer() || field.data_type().is_temporal();
-    let deprecated = |group: &parquet::file::metadata::RowGroupMetaData| {
-        let statistics = group.column(leaf).statistics();
-        statistics.is_some_and(|statistics| statistics.is_min_max_deprecated())
-    };
-    if !signed && groups.iter().any(deprecated) {
-        return None;
-    }
-    let converter =
-        StatisticsConverter::try_new(column, file.footer.schema(), metadata.parquet_schema()).ok()?;
-    let (mins, maxes) = match pages {
-        None => (
-            converter.row_group_mins(groups).ok()?,
-            converter.row_group_maxes(groups).ok()?,
-        ),
-        Some((_, group)) => {
-            let (columns, offsets) = (
-                metadata.metadata().column_index()?,
-                metadata.metadata().offset_index()?,
-            );
-            columns.get(group)?.get(leaf)?;
-            offsets.get(group)?.get(leaf)?;
-            (
-                converter.data_page_mins(columns, offsets, [&group]).ok()?,
-                converter.data_page_maxes(columns, offsets, [&group]).ok()?,
-            )
-        }
-    };
-    canonical(&mins, &maxes, of, zone)
-}
-
-/// Bounds in the canonical type; those of local times are widened instead of shifted, because a zone's clock changes
-/// may reverse the order of two local times.
-fn canonical(
-    mins: &ArrayRef,
-    maxes: &ArrayRef,
-    of: ValueType,
-    zone: Option<&Zone>,
-) -> Option<(ArrayRef, ArrayRef)> {
-    let is_local = |of: &DataType| match of {
-        DataType::Timestamp(_, zone) => zone.is_none(),
-        of => matches!(of, DataType::Date32 | DataType::Date64),
-    };
-    let local = of == ValueType::TIMESTAMP
-        && is_local(mins.data_type())
-        && zone.is_some_and(|zone| zone.name() != "UTC");
-    if !local {
-        return Some((coerce(mins, of, zone).ok()?, coerce(maxes, of, zone).ok()?));
-    }
-    let utc = Zone::new("UTC").ok()?;
-    let moved = |bounds: &ArrayRef, by: i64| -> Option<ArrayRef> {
-        let times = coerce(bounds, of, Some(&utc)).ok()?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        let moved: PrimitiveArray<TimestampMicrosecondType> = times.unary(|time| time.saturating_add(by));
-        Some(std::sync::Arc::new(moved.with_timezone("UTC")))
-    };
-    Some((moved(mins, -WIDEST_OFFSET)?, moved(maxes, WIDEST_OFFSET)?))
-}
-
-/// The leaf of a column that is not nested.
-fn leaf(file: &ScanFile, column: &str) -> Option<usize> {
-    if file.constant(column).is_some() {
-        return None;
-    }
-    let (root, field) = file.footer.schema().fields().find(column)?;
-    if field.data_type().is_nested() {
-        return None;
-    }
-    let parquet = file.footer.metadata().file_metadata().schema_descr();
-    (0..parquet.num_columns()).find(|leaf| parquet.get_column_root_idx(*leaf) == root)
-}
-
-/// The first row of every page of a column.
-fn page_starts(file: &ScanFile, chunks: &Chunks, column: &str, group: usize) -> Result<Option<Vec<usize>>> {
-    let metadata = file.footer.indexed(&file.file, chunks)?.metadata();
-    let pages = leaf(file, column).and_then(|leaf| metadata.offset_index()?.get(group)?.get(leaf));
-    Ok(pages.map(|pages| {
-        let starts = pages.page_locations().iter();
-        starts
-            .map(|page| usize::try_from(page.first_row_index).unwrap_or(0))
-            .collect()
-    }))
 }
 
 /// Neighbouring ranges as one.
@@ -466,39 +250,7 @@ fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
     reason = "lists of ranges are what is tested"
 )]
 mod tests {
-    use std::sync::Arc;
-
-    use larder_core::arrow::array::{StringArray, TimestampMicrosecondArray};
-
     use super::*;
-
-    #[test]
-    fn ranges_of_keys() {
-        let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(5), None, Some(-2)]));
-        assert_eq!(KeyRange::of(&ints), KeyRange::Int(-2, 5));
-        let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
-        assert_eq!(KeyRange::of(&nulls), KeyRange::Nothing);
-        let text: ArrayRef = Arc::new(StringArray::from(vec!["b", "ä", "a"]));
-        assert_eq!(
-            KeyRange::of(&text),
-            KeyRange::Bytes(b"a".to_vec(), "ä".as_bytes().to_vec())
-        );
-        let unknown: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>]));
-        assert!(KeyRange::of(&text).meets(&unknown, &unknown, 0));
-    }
-
-    #[test]
-    fn local_times_are_widened_not_shifted() {
-        let hour = 3_600_000_000;
-        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]));
-        let zone = Zone::new("America/New_York").unwrap();
-        let (mins, maxes) = canonical(&times, &times, ValueType::TIMESTAMP, Some(&zone)).unwrap();
-        assert_eq!(integers(&mins).unwrap().value(0), -26 * hour);
-        assert_eq!(integers(&maxes).unwrap().value(0), 26 * hour);
-        let utc = Zone::new("UTC").unwrap();
-        let (mins, _) = canonical(&times, &times, ValueType::TIMESTAMP, Some(&utc)).unwrap();
-        assert_eq!(integers(&mins).unwrap().value(0), 0);
-    }
 
     #[test]
     fn ranges_meet() {
