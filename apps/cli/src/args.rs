@@ -142,13 +142,21 @@ impl Select {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
 
-/// Reads [`Pairs`]. A comma parts only where a name and `=` follow, so values may hold commas.
+/// Reads [`Pairs`]. A comma parts only where a name and `=` follow, so values may hold commas;
+/// `\,` is always a comma of a value, `\\` a backslash.
 pub(crate) fn pairs(text: &str) -> Result<Pairs, String> {
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for part in text.split(',') {
+    for part in &parts(text) {
         let named = part
             .split_once('=')
             .filter(|(name, _)| larder::ColumnName::new(name.trim()).is_ok());
+        let twice = named.filter(|(name, _)| pairs.iter().any(|(there, _)| there == name.trim()));
+        if let Some((name, _)) = twice {
+            return Err(format!(
+                "`{}` is named twice; repeat the option for another one, or write a comma of a value as `\\,`",
+                name.trim()
+            ));
+        }
         match (named, pairs.last_mut()) {
             (Some((name, value)), _) => pairs.push((name.trim().to_owned(), value.to_owned())),
             (None, Some((_, value))) => {
@@ -159,6 +167,27 @@ pub(crate) fn pairs(text: &str) -> Result<Pairs, String> {
         }
     }
     Ok(Pairs(pairs))
+}
+
+/// The text between commas without a backslash.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let part = match c {
+            ',' => {
+                parts.push(String::new());
+                continue;
+            }
+            // Any other backslash stands for itself.
+            '\\' => rest.next_if(|next| matches!(next, ',' | '\\')).unwrap_or(c),
+            c => c,
+        };
+        if let Some(last) = parts.last_mut() {
+            last.push(part);
+        }
+    }
+    parts
 }
 
 /// Checks an instant; it is turned into one when the command runs, because of `now`.
@@ -203,6 +232,11 @@ mod tests {
         );
         assert_eq!(pairs("a=b=c").unwrap(), owned(&[("a", "b=c")]));
         assert_eq!(pairs("a=").unwrap(), owned(&[("a", "")]));
+        assert_eq!(
+            pairs(r"name=a\,b=c,path=x\\,dir=C:\d").unwrap(),
+            owned(&[("name", "a,b=c"), ("path", r"x\"), ("dir", r"C:\d")])
+        );
+        assert!(pairs("a=7,a=8").unwrap_err().contains("twice"));
         assert!(pairs("1").is_err());
     }
 }

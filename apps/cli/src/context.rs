@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use larder::{DefinitionSet, FeatureStore, Project, Result};
+use larder::{DefinitionSet, Error, FeatureStore, Project, Result};
 
 use crate::args::Global;
 use crate::output::{Bars, Format};
@@ -43,6 +43,12 @@ impl Context {
     /// # Errors
     /// `Config` with places.
     pub(crate) fn project(&self) -> Result<Project> {
+        if !self.dir.exists() {
+            return Err(
+                Error::config(format!("there is no folder `{}`", self.dir.display()))
+                    .help("--project-dir names the folder with the project's larder.yaml"),
+            );
+        }
         larder::project(&self.dir, self.env.as_deref())
     }
 

@@ -50,7 +50,13 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
     let cx = Context::new(&cli.global);
     if let Command::Unknown(words) = &cli.command {
         let name = words.first().map(|word| word.to_string_lossy().into_owned());
-        return refuse(&later::unknown(&name.unwrap_or_default()), cx.format);
+        // What follows an unknown word is not parsed, `--format` neither.
+        let format = if wants_json(&arguments) {
+            Format::Json
+        } else {
+            cx.format
+        };
+        return refuse(&later::unknown(&name.unwrap_or_default()), format);
     }
     if cx.format == Format::Markdown && !matches!(cli.command, Command::Plan(_)) {
         let error =

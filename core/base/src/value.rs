@@ -82,7 +82,7 @@ impl Value {
     /// # Errors
     /// `Input` naming the type, never the text, because it may be sensitive.
     pub fn parse(text: &str, of: ValueType) -> Result<Self> {
-        let wrong = || Error::input(format!("the text given is not a {of}"));
+        let wrong = || Error::input(format!("the text given is not of type {of}"));
         let ValueType::Scalar(scalar) = of else {
             let json: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
             return Self::from_json(&json, of);

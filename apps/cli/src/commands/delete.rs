@@ -16,7 +16,7 @@ may. History stays as it is.
 pub(crate) struct Args {
     /// The feature view
     view: String,
-    /// An entity by its join keys; may be repeated
+    /// An entity by its join keys; may be repeated. In values, `\,` is a comma and `\\` a backslash
     #[arg(long, value_name = "KEY=VALUE,..", value_parser = pairs, required = true)]
     entity: Vec<Pairs>,
     /// Rows with an event up to this instant stay dead; now where absent

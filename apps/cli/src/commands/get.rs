@@ -19,8 +19,8 @@ the HTTP endpoint: one column per result.
 pub(crate) struct Args {
     #[command(flatten)]
     select: Select,
-    /// An entity by its join keys; may be repeated
-    #[arg(long, value_name = "KEY=VALUE,..", value_parser = pairs, required = true)]
+    /// An entity by its join keys; may be repeated. In values, `\,` is a comma and `\\` a backslash
+    #[arg(long, value_name = "KEY=VALUE,..", value_parser = pairs)]
     entity: Vec<Pairs>,
     /// Fields that come with the request, for on-demand features (a later part)
     #[arg(long, value_name = "NAME=VALUE,..", value_parser = pairs)]
@@ -71,6 +71,10 @@ fn key_columns(plan: &OnlinePlan, entities: &[Pairs]) -> Result<Vec<KeyColumn>> 
             return Err(Error::input(format!("no key column `{name}` is needed"))
                 .help(larder::error::suggest(name, known.collect::<Vec<_>>())));
         }
+    }
+    if let (Some((name, _)), []) = (needed.first(), entities) {
+        return Err(Error::input(format!("key column `{name}` is missing"))
+            .help(format!("give it: --entity {name}=…")));
     }
     let column = |(name, of): &(larder::ColumnName, larder::ValueType)| -> Result<KeyColumn> {
         let value = |(row, pairs): (usize, &Pairs)| {
@@ -162,6 +166,9 @@ fn document(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Jso
 fn table(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Table {
     let entities = keys.first().map_or(1, |(_, values)| values.len());
     let head = |row: usize| {
+        if keys.is_empty() {
+            return "value".to_owned();
+        }
         let pairs: Vec<String> = keys
             .iter()
             .map(|(name, values)| format!("{name}={}", values[row]))

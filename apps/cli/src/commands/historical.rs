@@ -74,7 +74,7 @@ enum Mode {
     /// It decides between rows with equal event times
     #[value(alias = "tie_break")]
     TieBreak,
-    /// Rows are seen only from their created time on
+    /// Rows are seen only from their created time on; those without one count as known at their event
     #[value(alias = "as_of")]
     AsOf,
 }
@@ -98,6 +98,12 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     };
     if let Some(path) = &args.out {
         RowsFile::check(path)?;
+        if same_file(file, path) {
+            return Err(
+                Error::input(format!("`{}` would be replaced by --out", file.display()))
+                    .help("write the training set to another file"),
+            );
+        }
     }
     let store = cx.store()?;
     let selection = args.select.selection();
@@ -114,6 +120,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     drop(following);
     bar.clear();
     report
+}
+
+/// Whether two paths lead to one file, which is there.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// What the definitions say about a request.

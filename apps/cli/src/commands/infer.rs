@@ -1,6 +1,6 @@
 //! `larder infer`: which definitions fit data files that exist?
 
-use larder::{Result, ValueType};
+use larder::{Result, Role, StoreName, ValueType};
 
 use crate::context::Context;
 use crate::infer::{self, Question};
@@ -41,13 +41,22 @@ fn key(text: &str) -> Result<(String, Option<ValueType>), String> {
 }
 
 /// Runs the command.
-pub(crate) async fn run(_: &Context, args: Args) -> Result<Report> {
+pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
+    // Definitions are also inferred before there is a project.
+    let root = cx.project().ok().and_then(|project| {
+        let store = StoreName::default_store();
+        let parquet = project.type_of(Role::Offline, &store)? == "parquet";
+        let root = project.text_of(Role::Offline, &store, "root");
+        let root = root.as_deref().unwrap_or(".");
+        parquet.then(|| project.dir.join(root.trim_start_matches("file://")))
+    });
     let question = Question {
         path: args.path,
         keys: args.entity,
         time: args.time,
         created: args.created,
         name: args.name,
+        root,
     };
     let found = infer::infer(&question).await?;
     Ok(Report::new(found.document()).product(found.yaml()))

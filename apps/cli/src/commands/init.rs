@@ -77,7 +77,10 @@ pub(crate) fn run(args: Args) -> Result<Report> {
         sample::single_row_csv(user_stats, (7, None), now, now)?,
     ));
     let data = dir.join("data");
-    let planned = files.iter().map(|(file, _)| dir.join(file)).chain([data.clone()]);
+    let planned = files
+        .iter()
+        .map(|(file, _)| dir.join(file))
+        .chain([data.clone(), dir.join("labels.parquet")]);
     refuse_existing(planned)?;
 
     for (file, text) in &files {
@@ -111,14 +114,23 @@ pub(crate) fn run(args: Args) -> Result<Report> {
 }
 
 /// All or nothing: nobody's file is overwritten.
-pub(crate) fn refuse_existing(mut planned: impl Iterator<Item = PathBuf>) -> Result<()> {
-    match planned.find(|path| path.exists()) {
-        Some(path) => Err(Error::conflict(format!(
-            "`{}` is there already; nothing was written",
-            path.display()
+fn refuse_existing(planned: impl Iterator<Item = PathBuf>) -> Result<()> {
+    // A link that leads nowhere would be written through, so links are not followed.
+    let there: Vec<String> = planned
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    match there.as_slice() {
+        [] => Ok(()),
+        [one] => Err(
+            Error::conflict(format!("{one} is there already; nothing was written"))
+                .help("name a new folder, or remove it first"),
+        ),
+        many => Err(Error::conflict(format!(
+            "{} are there already; nothing was written",
+            many.join(", ")
         ))
-        .help("name a new folder, or remove it first")),
-        None => Ok(()),
+        .help("name a new folder, or remove them first")),
     }
 }
 

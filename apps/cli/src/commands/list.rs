@@ -15,7 +15,15 @@ use crate::output::{Report, Table};
   larder list services --format json")]
 pub(crate) struct Args {
     /// entities, sources, views, on_demand_views, features, services or models
+    #[arg(value_parser = kind)]
     kind: String,
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    match text {
+        "feature" | "features" => Ok(text.to_owned()),
+        _ => parse(text).map(|_| text.to_owned()).map_err(|e| e.to_string()),
+    }
 }
 
 /// Runs the command.

@@ -57,7 +57,13 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         },
     };
     if !args.views.is_empty() {
-        work = work.views(args.views);
+        let mut views: Vec<String> = Vec::new();
+        for view in args.views {
+            if !views.contains(&view) {
+                views.push(view);
+            }
+        }
+        work = work.views(views);
     }
     let bar = std::sync::Arc::new(cx.bars.rows("materialize"));
     let progress = Progress::default();

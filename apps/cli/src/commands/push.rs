@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use larder::model::Catalog;
-use larder::{PushReport, PushTarget, Result, ValueType};
+use larder::{Error, PushReport, PushTarget, Result, ValueType};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::output::{Report, Table, count, plural};
-use crate::rows::{Columns, RowsFile, read};
+use crate::rows::{Aside, Columns, RowsFile, read, sift};
 
 /// Options of `larder push`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// Where they go
     #[arg(long, value_enum, default_value_t)]
     to: To,
-    /// Push the good rows and write the bad ones here, with their reasons
+    /// Push the good rows and write the bad ones to this new file, with their reasons
     #[arg(long, value_name = "FILE")]
     dead_letter: Option<PathBuf>,
 }
@@ -47,10 +48,21 @@ enum To {
 pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     if let Some(path) = &args.dead_letter {
         RowsFile::check(path)?;
+        if path.metadata().is_ok_and(|there| there.len() > 0) {
+            return Err(Error::conflict(format!(
+                "the dead letter `{}` is there already; nothing was pushed",
+                path.display()
+            ))
+            .help("name another file, or push its mended rows and remove it first"));
+        }
     }
     let store = cx.store()?;
     let snapshot = store.snapshot().await?;
-    let rows = read(&args.file, &columns(snapshot.catalog(), &args.source)?)?;
+    let columns = columns(snapshot.catalog(), &args.source)?;
+    let (rows, mut aside) = match &args.dead_letter {
+        Some(_) => sift(&args.file, &columns)?,
+        None => (read(&args.file, &columns)?, None),
+    };
     let target = match args.to {
         To::Online => PushTarget::Online,
         To::Offline => PushTarget::Offline,
@@ -62,20 +74,37 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         .to(target)
         .dead_letter(args.dead_letter.is_some());
     let report = push.run().await?;
-    if let (Some(path), Some(dead)) = (&args.dead_letter, &report.dead) {
+    let dead = match &mut aside {
+        Some(aside) => {
+            let refused = report.refused.iter();
+            aside.add(refused.map(|bad| (bad.row, bad.reason.clone())));
+            aside.dead()?
+        }
+        None => report.dead.clone(),
+    };
+    if let (Some(path), Some(dead)) = (&args.dead_letter, dead) {
         let mut file = RowsFile::create(path, &dead.schema())?;
-        file.write(dead)?;
+        file.write(&dead)?;
         file.finish()?;
     }
-    Ok(told(&report, &args))
+    Ok(told(&report, aside.as_ref(), &args))
 }
 
-fn told(report: &PushReport, args: &Args) -> Report {
+fn told(report: &PushReport, aside: Option<&Aside>, args: &Args) -> Report {
+    let mut document = json!(report);
+    if let Some(aside) = aside {
+        let bad = aside.bad().iter();
+        document["rows"] = json!(aside.rows());
+        document["refused"] = bad
+            .map(|(row, reason)| json!({ "row": row, "reason": reason }))
+            .collect();
+    }
+    let refused = aside.map_or(report.refused.len(), |aside| aside.bad().len());
     let mut table = Table::new(["view", ">written", ">stale"]);
     for view in &report.views {
         table.row([view.view.to_string(), count(view.written), count(view.stale)]);
     }
-    let mut told = Report::new(report);
+    let mut told = Report::new(document);
     if !matches!(args.to, To::Online) {
         told = told.text(format!(
             "appended {} to the history",
@@ -85,10 +114,10 @@ fn told(report: &PushReport, args: &Args) -> Report {
     if !report.views.is_empty() {
         told = told.table(table);
     }
-    if let (Some(path), false) = (&args.dead_letter, report.refused.is_empty()) {
+    if let (Some(path), false) = (&args.dead_letter, refused == 0) {
         told = told.text(format!(
             "refused {}; see `{}`",
-            plural(report.refused.len(), "row", "rows"),
+            plural(refused, "row", "rows"),
             path.display()
         ));
     }

@@ -1,6 +1,7 @@
 //! `larder status`: how fresh is each view online?
 
 use larder::{Result, ViewStatus};
+use serde_json::json;
 
 use crate::args::span;
 use crate::context::Context;
@@ -53,18 +54,28 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         "to do",
     ])
     .or_say("no views yet: `larder apply` makes them");
+    let mut found = false;
+    let mut documents = Vec::new();
     for status in &statuses {
-        table.row(cells(status));
+        let mut findings: Vec<String> = status.needs_backfill.clone().into_iter().collect();
+        if status.fresh == Some(false) {
+            findings.push("older than its objective".to_owned());
+        }
+        if let (Some(limit), true) = (args.max_lag, lags(status)) {
+            findings.push(format!("lags by more than {limit}"));
+        }
+        found |= status.needs_attention() || !findings.is_empty();
+        table.row(cells(status, &findings));
+        let mut document = json!(status);
+        document["findings"] = json!(findings);
+        documents.push(document);
     }
-    let found = statuses
-        .iter()
-        .any(|status| status.needs_attention() || lags(status));
-    Ok(Report::new(&statuses)
+    Ok(Report::new(documents)
         .table(table)
         .exit(if args.check && found { 3 } else { 0 }))
 }
 
-fn cells(status: &ViewStatus) -> Vec<String> {
+fn cells(status: &ViewStatus, findings: &[String]) -> Vec<String> {
     let run = status.last_run.as_ref();
     vec![
         status.view.to_string(),
@@ -90,7 +101,7 @@ fn cells(status: &ViewStatus) -> Vec<String> {
         run.map(|run| count(run.rows_read)).unwrap_or_default(),
         run.map(|run| count(run.rows_written)).unwrap_or_default(),
         run.map(|run| count(run.rows_stale)).unwrap_or_default(),
-        status.needs_backfill.clone().unwrap_or_default(),
+        findings.join("; "),
     ]
 }
 

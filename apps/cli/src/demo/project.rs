@@ -12,6 +12,8 @@ use crate::commands::init::{project_yaml, write};
 use crate::output::batch_json;
 use crate::sample::{self, Scale, Written, demo_views};
 
+/// Written first: only a folder that has it belongs to the demo, and may be written to.
+const BEGUN: &str = ".larder-demo";
 /// Written last, so that a folder that has it is whole.
 const MARK: &str = ".larder-demo.json";
 /// Format of the folder; another one is made anew by hand.
@@ -48,7 +50,8 @@ impl DemoProject {
     /// The project in a folder; made where there is none.
     pub(super) fn find_or_make(dir: &Path) -> Result<(Self, Option<Made>)> {
         let mark = dir.join(MARK);
-        if mark.is_file() {
+        let begun = dir.join(BEGUN).is_file();
+        if begun && mark.is_file() {
             return Ok((Self::found(dir, &mark)?, None));
         }
         let empty = match std::fs::read_dir(dir) {
@@ -58,15 +61,13 @@ impl DemoProject {
                 return Err(Error::unavailable(format!("`{}` cannot be read", dir.display())).source(cause));
             }
         };
-        // A demo that was killed while it made its folder left these two behind, and no mark.
-        let unfinished =
-            dir.join("data").is_dir() && dir.join("larder.yaml").is_file() && !dir.join(".larder").exists();
-        if !empty && !unfinished {
+        // A demo that was killed while it made its folder had begun it, and is made again.
+        if !empty && !begun {
             return Err(Error::conflict(format!(
                 "`{}` is there and is no demo; nothing was written",
                 dir.display()
             ))
-            .help("name another folder with --dir"));
+            .help("choose another --dir"));
         }
         let (project, made) = Self::make(dir)?;
         Ok((project, Some(made)))
@@ -97,6 +98,7 @@ impl DemoProject {
         let end = Micros(now.0 - now.0.rem_euclid(Span::hours(1).0));
         let scale = Scale::demo(end);
         let views = demo_views();
+        write(&dir.join(BEGUN), &format!("larder demo, format {FORMAT}\n"))?;
         write(&dir.join("larder.yaml"), &project_yaml("larder-demo"))?;
         write(&dir.join(".gitignore"), "*\n")?;
         write(&dir.join("features/entities.yaml"), &sample::entities_yaml())?;

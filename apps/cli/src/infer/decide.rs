@@ -18,6 +18,8 @@ pub(crate) struct Inferred {
     pub(super) name: String,
     /// Path of the source.
     pub(super) path: String,
+    /// Where that path starts, in words.
+    pub(super) path_from: &'static str,
     /// Join keys: legal name, column, type.
     pub(super) keys: Vec<Column>,
     /// Event-time column.
@@ -69,7 +71,15 @@ pub(super) fn decide(question: &Question, path: &str, schema: &Schema) -> Result
         }
     }
     let (mut features, mut skipped) = (Vec::new(), Vec::new());
-    for field in schema.fields() {
+    for (i, field) in schema.fields().iter().enumerate() {
+        if schema.fields()[..i]
+            .iter()
+            .any(|earlier| earlier.name() == field.name())
+        {
+            let reason = "another column of the data has this name: rename one of them".to_owned();
+            skipped.push((field.name().clone(), reason));
+            continue;
+        }
         let used = question.keys.iter().any(|(key, _)| key == field.name());
         if used || *field.name() == question.time || Some(field.name()) == question.created.as_ref() {
             continue;
@@ -94,6 +104,7 @@ pub(super) fn decide(question: &Question, path: &str, schema: &Schema) -> Result
             None => Names::default().legal(stem(path)),
         },
         path: path.to_owned(),
+        path_from: "below `root` of the offline store",
         keys,
         time: question.time.clone(),
         created: question.created.clone(),
@@ -122,7 +133,7 @@ fn key_column(field: &Field, wanted: Option<ValueType>, names: &mut Names) -> Re
             of,
         }),
         _ => Err(Error::input(format!(
-            "join key `{name}` is a {of}, which cannot identify anything"
+            "join key `{name}` is of type {of}, which cannot identify anything"
         ))
         .help("join keys are bool, int32, int64, string, bytes, date, timestamp or decimal")),
     }
@@ -228,16 +239,19 @@ impl Inferred {
             .iter()
             .map(|f| json!({ "name": f.name, "type": f.of }))
             .collect();
+        let view = json!({
+            "name": self.name,
+            "entities": self.keys.iter().map(Self::entity).collect::<Vec<_>>(),
+            "source": self.name,
+            "features": features,
+        });
+        // A view without features is refused, so there is none.
+        let views: Vec<Json> = (!self.features.is_empty()).then_some(view).into_iter().collect();
         json!({
             "definitions": {
                 "entities": entities,
                 "sources": [source],
-                "feature_views": [{
-                    "name": self.name,
-                    "entities": self.keys.iter().map(Self::entity).collect::<Vec<_>>(),
-                    "source": self.name,
-                    "features": features,
-                }],
+                "feature_views": views,
             },
             "files": self.footers.files,
             "rows": self.footers.rows,
@@ -277,6 +291,7 @@ mod tests {
             time: time.into(),
             created: None,
             name: None,
+            root: None,
         };
         decide(&question, "user daily/", &Arc::new(schema()))
     }

@@ -7,7 +7,7 @@ mod decide;
 mod footers;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder::{BuildContext, Error, OfflineStoreConfig, Result, ValueType};
@@ -28,6 +28,8 @@ pub(crate) struct Question {
     pub(crate) created: Option<String>,
     /// Name of source and view.
     pub(crate) name: Option<String>,
+    /// The folder in which paths of the project's sources start, where there is a project.
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// Definitions for data files.
@@ -49,9 +51,42 @@ pub(crate) async fn infer(question: &Question) -> Result<Inferred> {
     let schema = store.schema(&Arc::new(source)).await?;
     let mut inferred = decide::decide(question, &below, &schema)?;
     if !question.path.contains("://") {
+        (inferred.path, inferred.path_from) = seen_from(question.root.as_deref(), &question.path)?;
+    }
+    if !question.path.contains("://") {
         inferred.footers = footers::count(Path::new(&question.path))?;
     }
     Ok(inferred)
+}
+
+/// The path as a source may have it, and where it starts: relative below the root of the
+/// project's offline store, absolute elsewhere.
+fn seen_from(root: Option<&Path>, path: &str) -> Result<(String, &'static str)> {
+    let whole = |path: &Path| {
+        path.canonicalize().map_err(|cause| {
+            Error::unavailable(format!("`{}` cannot be resolved", path.display())).source(cause)
+        })
+    };
+    let data = whole(Path::new(path))?;
+    let end = if data.is_dir() { "/" } else { "" };
+    let below = root
+        .and_then(|root| root.canonicalize().ok())
+        .and_then(|root| data.strip_prefix(root).ok().map(Path::to_owned))
+        .filter(|below| !below.as_os_str().is_empty());
+    Ok(match (below, root) {
+        (Some(below), _) => (
+            format!("{}{end}", below.display()),
+            "below `root` of the offline store",
+        ),
+        (None, Some(_)) => (
+            format!("{}{end}", data.display()),
+            "absolute, since it is not below `root` of the offline store",
+        ),
+        (None, None) => (
+            format!("{}{end}", data.display()),
+            "absolute; relative paths start at `root` of the offline store",
+        ),
+    })
 }
 
 /// The root of a store that holds the path, and the path below it.

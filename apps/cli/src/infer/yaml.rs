@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::decide::{Column, Inferred};
-use crate::output::count;
+use crate::output::plural;
 
 impl Inferred {
     /// The definitions as YAML with comments.
@@ -12,28 +12,43 @@ impl Inferred {
         if self.footers.files > 0 {
             let _ = writeln!(
                 out,
-                "# Inferred from {} rows in {} Parquet files. Look through it, then: larder plan",
-                count(self.footers.rows),
-                count(self.footers.files as u64)
+                "# Inferred from {} in {}. Look through it, then: larder plan",
+                plural(self.footers.rows as usize, "row", "rows"),
+                plural(self.footers.files, "Parquet file", "Parquet files")
             );
         }
         out.push_str("entities:\n");
         for key in &self.keys {
-            let _ = writeln!(out, "  - name: {}", Self::entity(key));
-            let _ = writeln!(out, "    join_keys: [{{ name: {}, type: {} }}]", key.name, key.of);
+            let _ = writeln!(out, "  - name: {}", quoted(Self::entity(key)));
+            let _ = writeln!(
+                out,
+                "    join_keys: [{{ name: {}, type: {} }}]",
+                quoted(&key.name),
+                quoted(&key.of.to_string())
+            );
             out.push_str("    # description: …\n    # owner: …\n");
         }
         self.source(&mut out);
-        self.view(&mut out);
+        if self.features.is_empty() {
+            out.push_str("# No column is left that could be a feature, so there is no view yet:\n");
+            let mut view = String::new();
+            self.view(&mut view);
+            for line in view.lines() {
+                let _ = writeln!(out, "# {line}");
+            }
+        } else {
+            self.view(&mut out);
+        }
         out
     }
 
     fn source(&self, out: &mut String) {
         let _ = write!(
             out,
-            "sources:\n  - name: {}\n    type: parquet\n    path: {}   # below `root` of the offline store\n    event_time: {}\n",
-            self.name,
+            "sources:\n  - name: {}\n    type: parquet\n    path: {}   # {}\n    event_time: {}\n",
+            quoted(&self.name),
             quoted(&self.path),
+            self.path_from,
             quoted(&self.time)
         );
         match &self.created {
@@ -43,7 +58,7 @@ impl Inferred {
             None => out.push_str("    # created_time: …   # when a row was written, if a column says so\n"),
         }
         if !self.naive.is_empty() {
-            let columns: Vec<String> = self.naive.iter().map(|c| format!("`{c}`")).collect();
+            let columns: Vec<String> = self.naive.iter().map(|c| json(c)).collect();
             let _ = writeln!(
                 out,
                 "    timezone: UTC   # without a zone in the data: {}; make sure that UTC is meant",
@@ -52,7 +67,7 @@ impl Inferred {
         }
         let renamed: Vec<String> = self
             .renamed()
-            .map(|c| format!("{}: {}", c.name, json(&c.column)))
+            .map(|c| format!("{}: {}", quoted(&c.name), json(&c.column)))
             .collect();
         if !renamed.is_empty() {
             let _ = writeln!(out, "    columns: {{ {} }}", renamed.join(", "));
@@ -60,20 +75,19 @@ impl Inferred {
     }
 
     fn view(&self, out: &mut String) {
-        let entities: Vec<&str> = self.keys.iter().map(Self::entity).collect();
+        let entities: Vec<String> = self.keys.iter().map(|key| quoted(Self::entity(key))).collect();
         let _ = write!(
             out,
-            "feature_views:\n  - name: {name}\n    entities: [{}]\n    source: {name}\n    # ttl: 7d        # how long a value is good\n    # lateness: 2d   # how late rows may arrive, where there is no created_time\n    features:{}\n",
+            "feature_views:\n  - name: {name}\n    entities: [{}]\n    source: {name}\n    # ttl: 7d        # how long a value is good\n    # lateness: 2d   # how late rows may arrive, where there is no created_time\n    features:\n",
             entities.join(", "),
-            if self.features.is_empty() { " []" } else { "" },
-            name = self.name,
+            name = quoted(&self.name),
         );
         for feature in &self.features {
             let _ = writeln!(
                 out,
                 "      - {{ name: {}, type: {} }}{}",
-                feature.name,
-                feature.of,
+                quoted(&feature.name),
+                quoted(&feature.of.to_string()),
                 self.nulls(feature)
             );
         }
@@ -102,10 +116,10 @@ fn quoted(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-./=".contains(c))
+            .all(|c| c.is_ascii_alphanumeric() || "_-./=<>".contains(c))
         && !matches!(
             text.to_lowercase().as_str(),
-            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+            "true" | "false" | "null" | "nan" | "inf" | "yes" | "no" | "on" | "off" | "y" | "n"
         );
     if plain { text.to_owned() } else { json(text) }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use larder::{Diagnostic, Error};
 use serde_json::{Value as Json, json};
@@ -122,9 +122,11 @@ fn excerpt(out: &mut String, diagnostic: &Diagnostic, dir: &Path) {
 }
 
 fn source_line(file: &str, line: u32, dir: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(file)
-        .or_else(|_| std::fs::read_to_string(dir.join(file)))
-        .ok()?;
+    let path = [PathBuf::from(file), dir.join(file)]
+        .into_iter()
+        // A pipe would be waited for.
+        .find(|path| path.is_file())?;
+    let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().nth((line as usize).checked_sub(1)?)?;
     Some(line.trim_end().to_owned())
 }

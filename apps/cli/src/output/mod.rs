@@ -7,7 +7,7 @@ mod progress;
 mod table;
 mod values;
 
-pub(crate) use errors::render_error;
+pub(crate) use errors::{diagnostic_json, render_error};
 pub(crate) use progress::Bars;
 pub(crate) use table::{Align, Table};
 pub(crate) use values::{batch_json, batch_table, cell_text, transposed};

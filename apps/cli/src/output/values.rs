@@ -7,6 +7,7 @@ use larder::{Error, Result, Value, ValueType};
 use serde_json::Value as Json;
 
 use super::{Align, Table};
+use crate::rows::in_utc;
 
 /// A column whose single values can be asked for, whatever its type.
 enum Readable<'a> {
@@ -55,6 +56,7 @@ pub(crate) fn cell_text(value: &Value) -> String {
 /// # Errors
 /// `Unsupported` for a column that cannot be shown.
 pub(crate) fn batch_json(batch: &RecordBatch) -> Result<Vec<Json>> {
+    let batch = in_utc(batch)?;
     let columns: Vec<Readable<'_>> = batch.columns().iter().map(Readable::new).collect::<Result<_>>()?;
     let schema = batch.schema();
     let object = |row: usize| {
@@ -73,6 +75,7 @@ pub(crate) fn batch_json(batch: &RecordBatch) -> Result<Vec<Json>> {
 /// # Errors
 /// `Unsupported` for a column that cannot be shown.
 pub(crate) fn batch_table(batch: &RecordBatch) -> Result<Table> {
+    let batch = in_utc(batch)?;
     let columns: Vec<Readable<'_>> = batch.columns().iter().map(Readable::new).collect::<Result<_>>()?;
     let mut table = Table::new(batch.schema().fields().iter().map(|field| field.name().clone()));
     for (i, column) in columns.iter().enumerate() {
@@ -91,6 +94,7 @@ pub(crate) fn batch_table(batch: &RecordBatch) -> Result<Table> {
 /// # Errors
 /// `Unsupported` for a column that cannot be shown.
 pub(crate) fn transposed(batch: &RecordBatch) -> Result<Table> {
+    let batch = in_utc(batch)?;
     let columns: Vec<Readable<'_>> = batch.columns().iter().map(Readable::new).collect::<Result<_>>()?;
     let head = (0..batch.num_rows()).map(|row| format!("row {}", row + 1));
     let mut table = Table::new(std::iter::once("column".to_owned()).chain(head));

@@ -16,13 +16,30 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use larder::convert::{Zone, array_of, arrow_type, coerce};
 use larder::{Error, Result, ScalarType, Value, ValueType};
 
+use super::aside::Aside;
 use super::read::Columns;
 
 /// Rows that are looked at to tell what an undeclared column holds.
 const LOOK_AT: usize = 1_000;
 
 /// Reads a CSV file with a header.
-pub(super) fn read(path: &Path, mut file: File, columns: &Columns) -> Result<Vec<RecordBatch>> {
+pub(super) fn read(path: &Path, file: File, columns: &Columns) -> Result<Vec<RecordBatch>> {
+    read_each(path, file, columns, None)
+}
+
+/// Reads a CSV file with a header; rows with a wrong cell are set aside.
+pub(super) fn sift(path: &Path, file: File, columns: &Columns) -> Result<(Vec<RecordBatch>, Aside)> {
+    let mut aside = Aside::default();
+    let good = read_each(path, file, columns, Some(&mut aside))?;
+    Ok((good, aside))
+}
+
+fn read_each(
+    path: &Path,
+    mut file: File,
+    columns: &Columns,
+    mut aside: Option<&mut Aside>,
+) -> Result<Vec<RecordBatch>> {
     let bad = |cause: arrow_schema::ArrowError| {
         Error::input(format!("`{}` is no CSV with a header", path.display()))
             .help("the first line names the columns; every line has as many cells")
@@ -50,20 +67,24 @@ pub(super) fn read(path: &Path, mut file: File, columns: &Columns) -> Result<Vec
         .build(file)
         .map_err(bad)?;
     let zone = columns.timezone.as_deref().map(Zone::new).transpose()?;
+    let typed = |i: usize, cells: &StringArray| match columns.types.get(&names[i]) {
+        Some(of) => declared(cells, *of, zone.as_ref()),
+        None => guessed(cells, looks_like.field(i).data_type()),
+    };
     let mut first_line = 2;
     let mut batches = Vec::new();
     for texts in reader {
-        let texts = texts.map_err(bad)?;
+        let mut texts = texts.map_err(bad)?;
+        let rows = texts.num_rows();
+        if let Some(aside) = aside.as_deref_mut() {
+            texts = aside.sift(texts, &names, typed)?;
+        }
         let mut arrays = Vec::with_capacity(names.len());
         for (i, name) in names.iter().enumerate() {
-            let cells = texts.column(i).as_string::<i32>();
-            let array = match columns.types.get(name) {
-                Some(of) => declared(cells, *of, zone.as_ref()),
-                None => guessed(cells, looks_like.field(i).data_type()),
-            };
+            let array = typed(i, texts.column(i).as_string::<i32>());
             arrays.push(array.map_err(|wrong| wrong.at(path, name, first_line))?);
         }
-        first_line += texts.num_rows();
+        first_line += rows;
         let named = names
             .iter()
             .cloned()
@@ -103,9 +124,9 @@ fn skip_mark(file: &mut File) -> Result<()> {
 }
 
 /// What is wrong with a cell: the row within its batch and what was expected.
-struct Wrong {
+pub(super) struct Wrong {
     row: usize,
-    what: String,
+    pub(super) what: String,
     help: Option<&'static str>,
 }
 
@@ -147,7 +168,7 @@ fn declared(cells: &StringArray, of: ValueType, zone: Option<&Zone>) -> Result<A
             | ScalarType::Date,
         ) => cast(cells, &arrow_type(of)).map_err(|row| Wrong {
             row,
-            what: format!("not a {of}"),
+            what: format!("not of type {of}"),
             help: None,
         }),
         _ => {
@@ -157,14 +178,14 @@ fn declared(cells: &StringArray, of: ValueType, zone: Option<&Zone>) -> Result<A
                     None => Value::Null,
                     Some(text) => Value::parse(text.trim(), of).map_err(|_| Wrong {
                         row,
-                        what: format!("not a {of}"),
+                        what: format!("not of type {of}"),
                         help: None,
                     })?,
                 });
             }
             array_of(&values, of).map_err(|_| Wrong {
                 row: 0,
-                what: format!("not a {of}"),
+                what: format!("not of type {of}"),
                 help: None,
             })
         }
@@ -201,9 +222,13 @@ fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wron
     if zoned.false_count() == 0 {
         return utc(cells);
     }
+    let naive = DataType::Timestamp(TimeUnit::Microsecond, None);
     let Some(zone) = zone else {
+        let row = (0..zoned.len()).find(|row| !zoned.value(*row)).unwrap_or(0);
+        // A zone would not make a time of what is none.
+        cast(&cells.slice(row, 1), &naive).map_err(|_| not_an_instant(row))?;
         return Err(Wrong {
-            row: (0..zoned.len()).find(|row| !zoned.value(*row)).unwrap_or(0),
+            row,
             what: "the time has no zone".to_owned(),
             help: Some(
                 "give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z",
@@ -218,8 +243,7 @@ fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wron
             .collect()
     };
     let with_zone = utc(&only(true))?;
-    let local =
-        cast(&only(false), &DataType::Timestamp(TimeUnit::Microsecond, None)).map_err(not_an_instant)?;
+    let local = cast(&only(false), &naive).map_err(not_an_instant)?;
     let local = coerce(&local, ValueType::TIMESTAMP, Some(zone)).map_err(|_| not_an_instant(0))?;
     arrow_select::zip::zip(&zoned, &with_zone, &local).map_err(internal)
 }
@@ -287,6 +311,13 @@ mod tests {
             error.contains("line 3, column `at`") && error.contains("--timezone"),
             "{error}"
         );
+        let error = read_text("at\n20/11/2026\n", &[("at", "timestamp")], None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("not an instant") && !error.contains("zone"),
+            "{error}"
+        );
         let batches = read_text(text, &[("at", "timestamp")], Some("+02:00")).unwrap();
         let at = batches[0].column(0).as_primitive::<TimestampMicrosecondType>();
         assert_eq!(at.value(0) - at.value(1), 2 * 3_600_000_000);
@@ -297,7 +328,10 @@ mod tests {
         let error = read_text("id\n1\nsecret\n", &[("id", "int64")], None)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("line 3, column `id`: not a int64"), "{error}");
+        assert!(
+            error.contains("line 3, column `id`: not of type int64"),
+            "{error}"
+        );
         assert!(!error.contains("secret"), "{error}");
         let error = read_text("id,id\n1,2\n", &[], None).unwrap_err().to_string();
         assert!(error.contains("two columns `id`"), "{error}");

@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use larder::{Error, Result, ValueType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::aside::Aside;
 use super::csv;
 
 /// What is known of the columns before a file is opened; needed where files carry no types.
@@ -61,6 +62,19 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
             .collect::<Result<_, _>>()
             .map_err(|e| damaged(e.into())),
     }
+}
+
+/// As [`read`], but rows of a CSV with a wrong cell are set aside; files with types have none.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn sift(path: &Path, columns: &Columns) -> Result<(Vec<RecordBatch>, Option<Aside>)> {
+    let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+    if !csv {
+        return Ok((read(path, columns)?, None));
+    }
+    let (rows, aside) = csv::sift(path, open(path)?, columns)?;
+    Ok((rows, Some(aside)))
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -5,8 +5,6 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use larder::convert::{arrow_type, coerce, infer_type, value_at};
@@ -184,10 +182,36 @@ pub(crate) fn write_csv(out: impl Write, batch: &RecordBatch) -> Result<()> {
     arrow_csv::Writer::new(out).write(&flat(batch)?).map_err(failed)
 }
 
+/// The same rows with the zones of instants as offsets, the only ones Arrow's text knows.
+///
+/// # Errors
+/// `Unsupported` for a column that cannot be turned.
+pub(crate) fn in_utc(batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if let DataType::Timestamp(unit, Some(_)) = column.data_type() {
+            // The unit stays: instants before or after what µs can hold are shown, too.
+            let offset = DataType::Timestamp(*unit, Some("+00:00".into()));
+            let instants = arrow_cast::cast(column, &offset).map_err(|e| {
+                Error::unsupported(format!("column `{}` cannot be shown", field.name())).source(e)
+            })?;
+            fields.push(Arc::new(Field::new(field.name(), offset, true)));
+            columns.push(instants);
+        } else {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|e| Error::internal("rows could not be put together").source(e))
+}
+
 /// The same rows with lists, vectors and bytes as text, since CSV knows no others.
 fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+    let batch = in_utc(batch)?;
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let of = infer_type(column.data_type());
         let as_text = of
@@ -204,13 +228,6 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
                 });
                 fields.push(Field::new(field.name(), DataType::Utf8, true));
                 columns.push(Arc::new(text.collect::<StringArray>()));
-            }
-            None if *column.data_type() == arrow_type(ValueType::TIMESTAMP) => {
-                // Arrow's writer knows offsets only; the instants are the same.
-                let instants = column.as_primitive::<TimestampMicrosecondType>().clone();
-                let instants = instants.with_timezone("+00:00");
-                fields.push(Field::new(field.name(), instants.data_type().clone(), true));
-                columns.push(Arc::new(instants));
             }
             None => {
                 fields.push(field.as_ref().clone());
@@ -250,6 +267,24 @@ mod tests {
         write_csv(&mut out, &batch).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "at,l\n1970-01-01T00:00:01.500Z,\"[1,null]\"\n");
+    }
+
+    #[test]
+    fn any_zone_and_unit_becomes_utc_in_csv() {
+        let times = arrow_array::TimestampMillisecondArray::from(vec![1_000]);
+        let batch = RecordBatch::try_from_iter([(
+            "at",
+            Arc::new(times.with_timezone("Europe/Stockholm")) as ArrayRef,
+        )])
+        .unwrap();
+        let mut out = Vec::new();
+        write_csv(&mut out, &batch).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "at\n1970-01-01T00:00:01Z\n");
+        assert_eq!(
+            crate::output::batch_json(&batch).unwrap()[0]["at"],
+            "1970-01-01T00:00:01Z"
+        );
     }
 
     #[test]

@@ -368,7 +368,6 @@ fn inferred_definitions_validate_and_apply() {
     assert!(yaml.contains("% null"), "{yaml}");
     fs::remove_dir_all(dir.join("features")).unwrap();
     fs::create_dir(dir.join("features")).unwrap();
-    // The path is below the folder that was named; here it is the project's root of data.
     fs::write(dir.join("features/guessed.yaml"), yaml).unwrap();
     larder(&dir, &["validate"]).ok();
     larder(&dir, &["apply"]).ok();
@@ -386,7 +385,7 @@ fn inferred_definitions_validate_and_apply() {
             "event_timestamp",
         ],
     );
-    assert!(file.ok().out.contains("path: part-000.parquet"));
+    assert!(file.ok().out.contains("path: user_daily/part-000.parquet "));
     larder(
         &dir,
         &[

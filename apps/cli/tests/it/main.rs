@@ -1,6 +1,7 @@
 //! Does the real binary do what its help says, in folders of its own?
 
 mod broken;
+mod care;
 mod demo;
 mod flow;
 mod json;

@@ -51,6 +51,8 @@ fn wrong_usage_is_two() {
         &["materialize", "--rebuild", "--repair", "2h"],
         &["historical", "--service", "a"],
         &["push", "a", "--file", "b", "--to", "nowhere"],
+        &["list", "things"],
+        &["get", "--service", "a", "--entity", "x=1,x=2"],
         &["history", "--format", "xml"],
         &["history", "--format", "markdown"],
     ] {
@@ -173,7 +175,6 @@ fn a_failure_is_one_and_names_the_remedy() {
             "user_daily",
         ),
         (&["delete", "user_stats", "--entity", "id=1"], "input", "user_id"),
-        (&["list", "things"], "input", "feature_views"),
         (&["describe", "view", "user_stat"], "not_found", "user_stats"),
         (&["show", "99"], "not_found", "99"),
         (&["rollback", "99"], "not_found", "99"),
