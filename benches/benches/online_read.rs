@@ -262,6 +262,7 @@ fn ratios(world: &World, rows: usize, report: &mut String) {
     report.push('\n');
 }
 
+#[expect(clippy::print_stderr, reason = "a bench tells what it measured")]
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

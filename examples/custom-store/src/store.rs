@@ -92,6 +92,9 @@ impl AcmeStore {
         rows: &PackedRows,
         rule: WriteRule,
     ) -> Result<WriteReport> {
+        if keys.len() != rows.len() {
+            return Err(Error::internal("a write with another number of keys than rows"));
+        }
         if keys.iter().any(|key| key.is_none()) {
             return Err(Error::input("a null key cannot be written"));
         }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use larder::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use larder::arrow::array::{
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
 use larder::arrow::datatypes::{Float64Type, Int64Type};
-use larder::{ErrorKind, OnPartial, ReadOptions, Reading, Result};
+use larder::{ErrorKind, Micros, OnPartial, ReadOptions, Reading, Result};
 
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/larder.yaml");
 
@@ -47,6 +49,16 @@ async fn training_sees_what_serving_would_have_seen() -> Result<()> {
     )
     .await?;
 
+    let moments = [
+        "2026-04-09T00:00:00Z",
+        "2026-04-12T00:00:00Z",
+        "2026-04-21T00:00:00Z",
+        "2026-04-21T00:00:00Z",
+    ];
+    let moments: Vec<i64> = moments
+        .iter()
+        .map(|text| text.parse::<Micros>().map(|t| t.0))
+        .collect::<Result<_>>()?;
     let labels = RecordBatch::try_from_iter([
         (
             "user_id",
@@ -54,17 +66,11 @@ async fn training_sees_what_serving_would_have_seen() -> Result<()> {
         ),
         (
             "event_timestamp",
-            Arc::new(StringArray::from(vec![
-                "2026-04-09T00:00:00Z",
-                "2026-04-12T00:00:00Z",
-                "2026-04-21T00:00:00Z",
-                "2026-04-21T00:00:00Z",
-            ])),
+            Arc::new(TimestampMicrosecondArray::from(moments).with_timezone("UTC")),
         ),
         ("label", Arc::new(Float64Array::from(vec![0.0, 1.0, 0.0, 1.0]))),
     ])
     .expect("columns of one length");
-    let labels = times_from_text(labels);
 
     let (training, report) = t
         .historical("fraud_v1")
@@ -110,15 +116,4 @@ async fn a_slow_store_gives_a_partial_answer() -> Result<()> {
         .await?;
     assert_eq!(answer.get(0, orders), Reading::Unavailable);
     Ok(())
-}
-
-/// The time column as timestamps with a zone, as a file would have it.
-fn times_from_text(rows: RecordBatch) -> RecordBatch {
-    use larder::arrow::cast::cast;
-    use larder::arrow::datatypes::{DataType, TimeUnit};
-    let (schema, mut columns, _) = rows.into_parts();
-    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    columns[1] = cast(&columns[1], &micros).expect("RFC 3339");
-    let names = schema.fields().iter().map(|field| field.name().clone());
-    RecordBatch::try_from_iter(names.zip(columns)).expect("columns of one length")
 }

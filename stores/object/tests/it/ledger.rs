@@ -21,7 +21,8 @@ async fn runs(ledger: &dyn Ledger) -> Vec<RunRecord> {
 fn hours(runs: &[RunRecord]) -> BTreeSet<i64> {
     runs.iter()
         .flat_map(|run| &run.done)
-        .map(|interval| interval.after.0)
+        // Merging may join intervals that touch: what counts is what they cover.
+        .flat_map(|interval| interval.after.0..interval.until.0)
         .collect()
 }
 
