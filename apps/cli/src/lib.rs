@@ -118,8 +118,16 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
         }
         _ if json => {
             let text = error.to_string();
-            let text = text.trim().trim_start_matches("error: ").to_owned();
-            refuse(&Error::input(text), Format::Json)
+            let mut parts = text.trim().trim_start_matches("error: ").split("\n\n");
+            let one_line = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+            let error = Error::input(one_line(parts.next().unwrap_or_default()));
+            // Of usage and pointers to it, only the tip tells a program's author something new.
+            let tip = parts.find_map(|part| part.trim().strip_prefix("tip: "));
+            let error = match tip {
+                Some(tip) => error.help(one_line(tip)),
+                None => error,
+            };
+            refuse(&error, Format::Json)
         }
         _ => {
             let _ = error.print();

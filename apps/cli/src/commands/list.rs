@@ -22,7 +22,9 @@ pub(crate) struct Args {
 fn kind(text: &str) -> Result<String, String> {
     match text {
         "feature" | "features" => Ok(text.to_owned()),
-        _ => parse(text).map(|_| text.to_owned()).map_err(|e| e.to_string()),
+        _ => parse(text)
+            .map(|_| text.to_owned())
+            .map_err(|e| format!("{e}, features")),
     }
 }
 

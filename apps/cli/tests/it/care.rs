@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 use crate::world::{World, larder};
 
 #[test]
-fn a_project_is_no_demo_and_an_unfinished_demo_is_made_again() {
+fn a_project_is_no_demo() {
     let (world, dir) = World::project();
     let yaml = fs::read_to_string(dir.join("larder.yaml")).unwrap();
     let error = world.larder(&["demo", "--dir", "shop"]).code(1).err;
@@ -176,6 +176,49 @@ fn inferred_yaml_is_read_whatever_the_types_and_names() {
         assert_eq!(found["objects"]["feature_views"], views, "{yaml}");
         larder(&dir, &["plan"]).ok();
     }
+}
+
+#[test]
+fn of_two_columns_with_one_name_the_second_is_commented_out() {
+    let world = World::new();
+    let times = TimestampMillisecondArray::from(vec![0]).with_timezone("UTC");
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let rows = RecordBatch::try_from_iter([
+        ("id", number.clone()),
+        ("at", Arc::new(times) as ArrayRef),
+        ("n", number.clone()),
+        ("n", number),
+    ])
+    .unwrap();
+    let file = fs::File::create(world.path().join("two.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let infer = ["infer", "two.parquet", "--entity", "id", "--time", "at"];
+    let yaml = world.larder(&infer).ok().out;
+    assert!(yaml.contains("{ name: \"n\", type: int64 }"), "{yaml}");
+    assert!(yaml.contains("# - \"n\": another column"), "{yaml}");
+}
+
+#[test]
+fn a_view_without_entities_is_read_without_one() {
+    let (_world, dir) = World::project();
+    fs::copy(dir.join("labels.parquet"), dir.join("data/all.parquet")).unwrap();
+    fs::write(
+        dir.join("features/all.yaml"),
+        "sources:\n  - { name: all, type: parquet, path: all.parquet, event_time: event_timestamp }\n\
+         feature_views:\n  - { name: all, entities: [], source: all, features: [{ name: bought, type: int64 }] }\n",
+    )
+    .unwrap();
+    larder(&dir, &["apply"]).ok();
+    larder(&dir, &["materialize", "--views", "all,all"]).ok();
+    let got = larder(&dir, &["get", "--features", "all:bought", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(got["results"][0]["statuses"][0], "PRESENT", "{got:#}");
+    larder(&dir, &["get", "--features", "all"]).ok();
+    let error = larder(&dir, &["get", "--features", "user_stats"]).code(1).err;
+    assert!(error.contains("--entity user_id="), "{error}");
 }
 
 #[test]
