@@ -1,4 +1,4 @@
-//! Checks of on-demand views; their expressions are checked where they are evaluated.
+//! Checks of on-demand views; names in their expressions are resolved where they are evaluated.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -42,6 +42,17 @@ impl<'a> Check<'a> {
                 format!("the expression of `{name}:{}` is empty", feature.name),
                 "write an expression over the inputs, such as \"amount / nullif(avg_basket, 0)\"",
             );
+        }
+        for feature in &view.features {
+            if let Some(what) = malformed(&feature.expr) {
+                self.wrong(
+                    Kind::OnDemandView,
+                    name,
+                    &["features", feature.name.as_str(), "expr"],
+                    format!("the expression of `{name}:{}` {what}", feature.name),
+                    "write an SQL expression, such as \"amount / nullif(avg_basket, 0)\"",
+                );
+            }
         }
         self.inputs(view);
     }
@@ -189,5 +200,52 @@ impl<'a> Check<'a> {
         }
         path.pop();
         found
+    }
+}
+
+/// What is wrong with the form of an expression, whatever its names mean: those are resolved where
+/// expressions are evaluated.
+fn malformed(expr: &str) -> Option<&'static str> {
+    let mut open = 0_u32;
+    let mut quote = None;
+    for c in expr.chars() {
+        match (quote, c) {
+            (Some(end), _) if c == end => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(') => open += 1,
+            (None, ')') if open == 0 => return Some("closes a parenthesis that was not opened"),
+            (None, ')') => open -= 1,
+            _ => {}
+        }
+    }
+    let dangling = |c: char| matches!(c, '+' | '-' | '*' | '/' | '%' | '=' | '<' | '>' | ',' | '|');
+    if quote.is_some() {
+        Some("has a quote that is not closed")
+    } else if open > 0 {
+        Some("has a parenthesis that is not closed")
+    } else if expr.trim_end().ends_with(dangling) {
+        Some("ends in the middle")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::malformed;
+
+    #[test]
+    fn forms() {
+        for right in [
+            "a / nullif(b, 0)",
+            "'(' || \"x(\"",
+            "case when a > 0 then 'it''s' end",
+            "",
+        ] {
+            assert_eq!(malformed(right), None, "{right}");
+        }
+        for wrong in ["a +", "((a)", "a)", "'a", "a ||", "\"a"] {
+            assert!(malformed(wrong).is_some(), "{wrong}");
+        }
     }
 }
