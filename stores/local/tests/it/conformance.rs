@@ -45,7 +45,6 @@ fn run(durability: Durability) {
         .build()
         .expect("a runtime");
     let report = runtime.block_on(run_online(&fixture));
-    println!("{report}");
     report.assert_passed();
 }
 
