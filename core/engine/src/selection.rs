@@ -167,11 +167,11 @@ impl Resolved {
     }
 }
 
-/// Resolves the items of a service; also used to check definitions.
+/// Resolves the items of a service.
 ///
 /// # Errors
 /// As [`Selection::resolve`].
-pub fn resolve_items(catalog: &Catalog, items: &[ServiceItem], full_names: bool) -> Result<Resolved> {
+fn resolve_items(catalog: &Catalog, items: &[ServiceItem], full_names: bool) -> Result<Resolved> {
     let mut resolved = Resolved {
         service: None,
         views: Vec::new(),
