@@ -122,16 +122,12 @@ impl FeatureStore {
     /// # Errors
     /// `Config` when none of that name is configured, or what building it says.
     pub async fn online_store(&self, name: &StoreName) -> Result<&Arc<dyn OnlineStore>> {
-        let name = if *name == StoreName::default_store() {
-            &self.inner.defaults.0
-        } else {
-            name
-        };
+        let name = self.online_name(name.clone());
         let found = self
             .inner
             .online
-            .get(name)
-            .ok_or_else(|| no_store("online", name, self.inner.online.keys()))?;
+            .get(&name)
+            .ok_or_else(|| no_store("online", &name, self.inner.online.keys()))?;
         found.get().await
     }
 
@@ -147,16 +143,12 @@ impl FeatureStore {
     /// `Config` when none of that name is configured, or what building it says.
     #[cfg(feature = "offline")]
     pub async fn offline_store(&self, name: &StoreName) -> Result<&Arc<dyn OfflineStore>> {
-        let name = if *name == StoreName::default_store() {
-            &self.inner.defaults.1
-        } else {
-            name
-        };
+        let name = self.offline_name(Some(name.clone()));
         let found = self
             .inner
             .offline
-            .get(name)
-            .ok_or_else(|| no_store("offline", name, self.inner.offline.keys()))?;
+            .get(&name)
+            .ok_or_else(|| no_store("offline", &name, self.inner.offline.keys()))?;
         found.get().await
     }
 
