@@ -20,8 +20,9 @@ pub mod plugin_offline;
 pub use larder_base::*;
 pub use offline::{
     BatchStream, EntityRows, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, Progress, RangeRead, ReadStats,
-    ScanFeature, ScanKey, SharedReport, ViewExplanation, ViewJoin, ViewReport, ViewScan,
+    LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, Phase, Progress, RangeRead, ReadStats,
+    ScanFeature, ScanKey, SharedReport, SourceFile, SourceFiles, SpineFiles, ViewExplanation, ViewJoin,
+    ViewReport, ViewScan,
 };
 pub use plugin_offline::OfflineStoreConfig;
 

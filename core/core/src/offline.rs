@@ -1,6 +1,7 @@
 //! What an offline store must do: point-in-time joins, the newest rows, ranges, appends.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
@@ -102,7 +103,7 @@ pub trait OfflineStore: Debug + Send + Sync + 'static {
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64>;
 
     /// What [`OfflineStore::historical`] would read, and why it would not read the rest.
-    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation>;
+    async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation>;
 
     /// Whether the store can be reached and used now.
     async fn check(&self) -> Result<Health>;
@@ -150,9 +151,28 @@ pub struct OfflineOptions {
     pub threads: Option<usize>,
     /// Where the work tells how far it is.
     pub progress: Option<Progress>,
+    /// Bytes of memory that a join may use, its answer in flight included; the store's own setting
+    /// where absent. A join that would need more spills to disk instead.
+    pub memory_limit: Option<u64>,
+    /// Where a join spills; the store's own setting, or the system's temporary folder, where absent.
+    pub spill_dir: Option<PathBuf>,
 }
 
 impl OfflineOptions {
+    /// Sets the bytes of memory that a join may use.
+    #[must_use]
+    pub fn with_memory_limit(mut self, bytes: Option<u64>) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Sets where a join spills.
+    #[must_use]
+    pub fn with_spill_dir(mut self, folder: Option<PathBuf>) -> Self {
+        self.spill_dir = folder;
+        self
+    }
+
     /// Sets where the work tells how far it is.
     #[must_use]
     pub fn with_progress(mut self, progress: Option<Progress>) -> Self {
@@ -321,8 +341,8 @@ pub enum EntityRows {
         /// `T` of each row.
         times: TimestampMicrosecondArray,
     },
-    /// In files that may be larger than memory. Part 2; stores answer `Unsupported` until then.
-    Files(Vec<String>),
+    /// In files that may be larger than memory.
+    Files(SpineFiles),
     /// As a query of the store's own database. Part 4; stores answer `Unsupported` until then.
     Sql(String),
 }
@@ -331,6 +351,25 @@ impl EntityRows {
     /// Entity rows in memory.
     pub fn batches(keys: Vec<ArrayRef>, times: TimestampMicrosecondArray) -> Self {
         Self::Batches { keys, times }
+    }
+}
+
+/// Entity rows in Arrow IPC files (the file format, uncompressed), one after the other: in each the key
+/// columns in canonical Arrow types, then `T` without nulls as the last column. Whoever wrote the files
+/// keeps them until the stream that answers has ended or was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpineFiles {
+    /// The files, in the order of their rows.
+    pub paths: Vec<PathBuf>,
+    /// Rows of all files together.
+    pub rows: u64,
+}
+
+impl SpineFiles {
+    /// Entity rows in files.
+    pub fn new(paths: Vec<PathBuf>, rows: u64) -> Self {
+        Self { paths, rows }
     }
 }
 
@@ -345,6 +384,9 @@ pub struct ViewJoin {
     pub ttl: Option<Span>,
     /// What created time decides: the source's own mode, or the join's override.
     pub knowledge: Knowledge,
+    /// Only rows that were visible at this instant take part, see [`larder_base::Interval`]: available, and
+    /// created where the source says when. So a training set of that day can be made again.
+    pub known_until: Option<Micros>,
 }
 
 impl ViewJoin {
@@ -356,7 +398,15 @@ impl ViewJoin {
             spine_keys,
             ttl: None,
             knowledge,
+            known_until: None,
         }
+    }
+
+    /// Leaves out rows that became visible later.
+    #[must_use]
+    pub fn with_known_until(mut self, until: Option<Micros>) -> Self {
+        self.known_until = until;
+        self
     }
 
     /// Sets the ttl.
@@ -393,6 +443,7 @@ impl ViewJoin {
                     .map(|t| t.0),
             )
             .with_tie_break(!source.tie_break.is_empty())
+            .with_known_until(self.known_until.map(|until| until.0))
     }
 }
 
@@ -443,6 +494,78 @@ pub struct JoinReport {
     pub views: Vec<ViewReport>,
     /// Files, row groups and bytes.
     pub read: ReadStats,
+    /// The files of the sources as they were found, each source once, those left unread included.
+    #[serde(default)]
+    pub sources: Vec<SourceFiles>,
+    /// Where the time went, in the order of the work.
+    #[serde(default)]
+    pub phases: Vec<Phase>,
+    /// Bytes that were written to disk for want of memory.
+    #[serde(default)]
+    pub spilled: u64,
+}
+
+/// The files that a source consisted of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceFiles {
+    /// The source.
+    pub source: String,
+    /// Its files, in the source's order.
+    pub files: Vec<SourceFile>,
+}
+
+impl SourceFiles {
+    /// The files of a source.
+    pub fn new(source: impl Into<String>, files: Vec<SourceFile>) -> Self {
+        Self {
+            source: source.into(),
+            files,
+        }
+    }
+}
+
+/// A file, and what tells one content of it from another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceFile {
+    /// Path or URL.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// The object store's ETag, or the time of the last change, µs UTC, on a disk.
+    pub tag: String,
+}
+
+impl SourceFile {
+    /// A file.
+    pub fn new(path: impl Into<String>, bytes: u64, tag: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            bytes,
+            tag: tag.into(),
+        }
+    }
+}
+
+/// A part of the work and its time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Phase {
+    /// What was done.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Phase {
+    /// A part of the work.
+    pub fn new(name: impl Into<String>, seconds: f64) -> Self {
+        Self {
+            name: name.into(),
+            seconds,
+        }
+    }
 }
 
 /// What a join found for one view.
@@ -561,6 +684,28 @@ pub struct RangeRead {
     pub from: Micros,
     /// Last event time, inclusive.
     pub until: Micros,
+    /// Keys that the caller is after, in the order of the scan's keys and in canonical types: a hint, by
+    /// which a store may leave out rows that have none of them.
+    pub keys: Option<Vec<ArrayRef>>,
+}
+
+impl RangeRead {
+    /// All rows in an interval, both ends inclusive.
+    pub fn new(scan: ViewScan, from: Micros, until: Micros) -> Self {
+        Self {
+            scan,
+            from,
+            until,
+            keys: None,
+        }
+    }
+
+    /// Says which keys the caller is after.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Option<Vec<ArrayRef>>) -> Self {
+        self.keys = keys;
+        self
+    }
 }
 
 /// What a join would read.
@@ -569,6 +714,12 @@ pub struct RangeRead {
 pub struct Explanation {
     /// One entry per view of the request.
     pub views: Vec<ViewExplanation>,
+    /// Bytes of memory that the join is estimated to need; absent where the store cannot tell.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Whether it would spill to disk under the limit that was given.
+    #[serde(default)]
+    pub spills: bool,
 }
 
 /// What a join would read for one view.

@@ -126,8 +126,8 @@ impl OfflineStore for ParquetStore {
             .map_err(|error| error.operation("append"))
     }
 
-    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation> {
-        let context = self.context(&OfflineOptions::default());
+    async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
+        let context = self.context(options);
         join::explain(self.root.clone(), request.clone(), context)
             .await
             .map_err(|error| error.operation("explain"))

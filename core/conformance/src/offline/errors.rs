@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use larder_core::{
     EntityRows, Error, ErrorKind, HistoricalRead, LatestRead, Micros, OfflineOptions, RangeRead, Result,
-    ValueType, ViewScan,
+    SpineFiles, ValueType, ViewScan,
 };
 
 use super::support::{Cx, join, scenario};
@@ -67,11 +67,7 @@ async fn refuses(loaded: &Loaded, scenario: &Scenario, scan: &ViewScan, column: 
     };
     names(latest.await.map(|batches| batches.len()), column, "latest")?;
     if loaded.store.capabilities().range {
-        let range = RangeRead {
-            scan: scan.clone(),
-            from: Micros::MIN,
-            until: Micros::MAX,
-        };
+        let range = RangeRead::new(scan.clone(), Micros::MIN, Micros::MAX);
         let range = async {
             loaded
                 .store
@@ -203,7 +199,7 @@ async fn entity_files(cx: &Cx<'_>) -> Verdict {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
     for rows in [
-        EntityRows::Files(vec!["no/such/file".to_owned()]),
+        EntityRows::Files(SpineFiles::new(vec!["no/such/file".into()], 1)),
         EntityRows::Sql("select nothing from no_such_table".to_owned()),
     ] {
         let what = format!("{rows:?}");

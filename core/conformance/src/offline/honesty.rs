@@ -80,7 +80,10 @@ async fn explain(cx: &Cx<'_>) -> Verdict {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
     need(loaded.store.capabilities().explain, "explain")?;
-    let explanation = loaded.store.explain(&scenario.request(&loaded.sources)?).await?;
+    let explanation = loaded
+        .store
+        .explain(&scenario.request(&loaded.sources)?, &OfflineOptions::default())
+        .await?;
     let names: Vec<&str> = explanation.views.iter().map(|view| view.view.as_str()).collect();
     same(names, vec!["first", "second", "third"], "views explained")
 }
@@ -89,7 +92,10 @@ async fn explain_undeclared(cx: &Cx<'_>) -> Verdict {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
     need_not(loaded.store.capabilities().explain, "explain")?;
-    let answer = loaded.store.explain(&scenario.request(&loaded.sources)?).await;
+    let answer = loaded
+        .store
+        .explain(&scenario.request(&loaded.sources)?, &OfflineOptions::default())
+        .await;
     refused(
         answer,
         &[ErrorKind::Unsupported],

@@ -272,11 +272,7 @@ async fn increments(cx: &Cx<'_>) -> Verdict {
 
 async fn read_range(loaded: &Loaded, scenario: &Scenario, from: i64, until: i64) -> Verdict<Vec<String>> {
     let scan = only_scan(scenario, &loaded.sources)?;
-    let request = RangeRead {
-        scan: scan.clone(),
-        from: Micros(from),
-        until: Micros(until),
-    };
+    let request = RangeRead::new(scan.clone(), Micros(from), Micros(until));
     let stream = loaded.store.range(request, &OfflineOptions::default()).await?;
     let batches: Vec<RecordBatch> = stream.try_collect().await?;
     let mut rows: Vec<String> = scanned(&scan, &batches)?
@@ -363,11 +359,7 @@ async fn range_undeclared(cx: &Cx<'_>) -> Verdict {
     let scenario = one_view(1, 5)?;
     let loaded = cx.load(&scenario).await?;
     need_not(loaded.store.capabilities().range, "range")?;
-    let request = RangeRead {
-        scan: only_scan(&scenario, &loaded.sources)?,
-        from: Micros::MIN,
-        until: Micros::MAX,
-    };
+    let request = RangeRead::new(only_scan(&scenario, &loaded.sources)?, Micros::MIN, Micros::MAX);
     let answer = loaded.store.range(request, &OfflineOptions::default()).await;
     refused(
         answer.map(|_| "a stream"),

@@ -518,11 +518,11 @@ impl OfflineStore for Bad {
         }
     }
 
-    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation> {
+    async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         if self.how == How::ExplainsNothing {
             return Ok(Explanation::default());
         }
-        self.inner.explain(request).await
+        self.inner.explain(request, options).await
     }
 
     async fn check(&self) -> Result<Health> {

@@ -233,13 +233,14 @@ impl OfflineStore for MemoryOffline {
         Ok(count)
     }
 
-    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation> {
+    async fn explain(&self, request: &HistoricalRead, _: &OfflineOptions) -> Result<Explanation> {
         let views = request
             .views
             .iter()
             .map(|view| ViewExplanation::new(&view.scan.view, ReadStats::default(), vec![]));
         Ok(Explanation {
             views: views.collect(),
+            ..Explanation::default()
         })
     }
 

@@ -274,6 +274,10 @@ impl ViewJoin {
     ) {
         let block = &mut *self.block;
         let n = block.select(rows, batch.event.values, valid, bounds);
+        let n = match batch.created.filter(|_| self.rule.known_until.is_some()) {
+            None => n,
+            Some(created) => block.select_written(n, &self.rule, created),
+        };
         let n = self
             .index
             .find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
@@ -382,6 +386,18 @@ impl Block {
                     kept += usize::from(valid & (event >= bounds.min) & (event <= bounds.max));
                 }
             }
+        }
+        kept
+    }
+
+    /// Keeps the rows that were written in time, of those selected.
+    fn select_written(&mut self, n: usize, rule: &ViewRule, created: Times<'_>) -> usize {
+        let mut kept = 0;
+        for i in 0..n {
+            let row = self.rows[i];
+            let absent = created.nulls.is_some_and(|nulls| nulls.is_null(row as usize));
+            self.rows[kept] = row;
+            kept += usize::from(absent || rule.was_written(created.values[row as usize]));
         }
         kept
     }

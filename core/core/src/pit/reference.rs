@@ -25,6 +25,7 @@ pub(super) struct Terms {
     pub(super) as_of: bool,
     pub(super) trusted_from: Option<i64>,
     pub(super) tie_break: bool,
+    pub(super) known_until: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,11 @@ fn answer(entity: &Entity, source: &[Fact], terms: Terms, as_of: bool) -> Answer
         let Some(event) = fact.event.map(i128::from) else {
             continue;
         };
+        let available = event + i128::from(terms.available_after);
+        let visible = trusted(fact, terms).map_or(available, |created| created.max(available));
+        if terms.known_until.is_some_and(|until| visible > i128::from(until)) {
+            continue;
+        }
         let known = event + i128::from(terms.available_after) <= time
             && (!as_of || trusted(fact, terms).is_none_or(|created| created <= time));
         if fact.key != entity.key || !known {

@@ -16,6 +16,9 @@ pub struct ViewRule {
     pub trusted_from: Option<i64>,
     /// The source has tie-break columns; every batch must bring them.
     pub tie_break: bool,
+    /// Source rows that became visible after this instant take no part: those not available by then, or with a
+    /// trusted created time after it.
+    pub known_until: Option<i64>,
     /// Leave source rows outside [`EventBounds`] unread. Winners do not change, but a spine row whose only
     /// candidates lie before the bounds then counts as unmatched rather than expired. A caller that prunes
     /// files and pages by the bounds sets this, so that its counts do not depend on the layout of the source.
@@ -82,6 +85,13 @@ impl ViewRule {
         self
     }
 
+    /// Leaves out rows that became visible after an instant, µs.
+    #[must_use]
+    pub fn with_known_until(mut self, time: Option<i64>) -> Self {
+        self.known_until = time;
+        self
+    }
+
     /// Leaves rows outside the event bounds unread.
     #[must_use]
     pub fn with_within_bounds(mut self, only: bool) -> Self {
@@ -102,8 +112,16 @@ impl ViewRule {
 
     /// The largest event time that is known to any spine row, fresh or not; `None` when no event can be.
     pub(super) fn last_known(&self, spine: &SpineIndex) -> Option<i64> {
+        let (_, last) = spine.time_bounds()?;
+        let last = self.known_until.map_or(last, |until| last.min(until));
         // What lies below the smallest time is no time at all.
-        spine.time_bounds()?.1.checked_sub(self.available_after)
+        last.checked_sub(self.available_after)
+    }
+
+    /// Whether a created time does not exclude a row under [`ViewRule::known_until`].
+    pub(super) fn was_written(&self, created: i64) -> bool {
+        self.known_until
+            .is_none_or(|until| created <= until || !self.trusts(created))
     }
 
     pub(super) fn check(&self) -> Result<(), PitError> {

@@ -145,13 +145,15 @@ fn wide_key(columns: Vec<Column>) -> impl Strategy<Value = Vec<Option<u8>>> {
 fn terms() -> impl Strategy<Value = Terms> {
     let ttl = prop::option::of(duration());
     let trusted_from = prop::option::weighted(0.4, time());
-    (duration(), ttl, any::<bool>(), trusted_from, any::<bool>()).prop_map(
-        |(available_after, ttl, as_of, trusted_from, tie_break)| Terms {
+    let until = prop::option::weighted(0.3, time());
+    (duration(), ttl, any::<bool>(), trusted_from, any::<bool>(), until).prop_map(
+        |(available_after, ttl, as_of, trusted_from, tie_break, known_until)| Terms {
             available_after,
             ttl,
             as_of,
             trusted_from,
             tie_break,
+            known_until,
         },
     )
 }
@@ -214,6 +216,7 @@ impl Case {
             })
             .with_trusted_from(self.terms.trusted_from)
             .with_tie_break(self.terms.tie_break)
+            .with_known_until(self.terms.known_until)
     }
 
     /// Probes the facts at the given places as one batch.

@@ -97,8 +97,8 @@ impl OfflineStore for Odd {
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64> {
         self.inner.append(scan, rows, options).await
     }
-    async fn explain(&self, request: &HistoricalRead) -> Result<Explanation> {
-        self.inner.explain(request).await
+    async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
+        self.inner.explain(request, options).await
     }
     async fn check(&self) -> Result<Health> {
         Err(Error::unavailable("odd as always"))

@@ -42,11 +42,7 @@ pub(crate) async fn history(world: &World) -> Vec<(Value, Value, Value, Value)> 
     let scan = ViewScan::new("stats".parse().unwrap(), source)
         .key(key, "user_id")
         .feature("n".parse().unwrap(), of, "n");
-    let request = RangeRead {
-        scan,
-        from: Micros::MIN,
-        until: Micros::MAX,
-    };
+    let request = RangeRead::new(scan, Micros::MIN, Micros::MAX);
     let mut batches = world
         .offline
         .range(request, &OfflineOptions::default())

@@ -45,11 +45,7 @@ fn stream_of(batches: Vec<Result<RecordBatch>>) -> BatchStream {
 }
 
 async fn read(store: &ParquetStore, scan: &ViewScan) -> Vec<(i64, i64, i64)> {
-    let request = RangeRead {
-        scan: scan.clone(),
-        from: Micros::MIN,
-        until: Micros::MAX,
-    };
+    let request = RangeRead::new(scan.clone(), Micros::MIN, Micros::MAX);
     let options = OfflineOptions::default().with_threads(1);
     let batches: Vec<RecordBatch> = store
         .range(request, &options)

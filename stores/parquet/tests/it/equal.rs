@@ -399,11 +399,7 @@ async fn windows_answer_as_in_memory() {
         assert_eq!(sorted(&store, got, &scan).await, want, "latest, seed {seed}");
         seen += want.len();
 
-        let request = RangeRead {
-            scan: scan.clone(),
-            from: time(rng),
-            until: time(rng),
-        };
+        let request = RangeRead::new(scan.clone(), time(rng), time(rng));
         let want = case.memory.range(request.clone(), &all).await.unwrap();
         let want = sorted(&case.memory, want, &scan).await;
         let got = store.range(request, &options(rng)).await.unwrap();

@@ -369,7 +369,7 @@ async fn pruned_files_are_not_opened_for_data_and_explained() {
     let store = ParquetStore::new(root);
     let mut request = ask(orders("o"), &[5, 6], 12_500);
     request.views[0] = request.views[0].clone().with_ttl(Some(Span(3_000)));
-    let explained = store.explain(&request).await.unwrap();
+    let explained = store.explain(&request, &OfflineOptions::default()).await.unwrap();
     let view = &explained.views[0];
     assert_eq!(
         (view.read.files, view.read.files_read, view.read.row_groups_read),
@@ -386,7 +386,10 @@ async fn pruned_files_are_not_opened_for_data_and_explained() {
     assert_eq!(progress.get(), (300, 300));
     // Keys that no file has.
     let explained = store
-        .explain(&ask(orders("o"), &[1000, 2000], 12_500))
+        .explain(
+            &ask(orders("o"), &[1000, 2000], 12_500),
+            &OfflineOptions::default(),
+        )
         .await
         .unwrap();
     assert_eq!(explained.views[0].read.row_groups_read, 0);
@@ -479,7 +482,7 @@ async fn what_cannot_be_answered_is_refused() {
         assert_eq!(error.kind(), kind, "{error}");
     }
     let request = HistoricalRead {
-        rows: EntityRows::Files(vec![]),
+        rows: EntityRows::Sql("select 1".to_owned()),
         views: vec![],
     };
     let error = store
