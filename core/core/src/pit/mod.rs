@@ -20,6 +20,7 @@
 mod bucket;
 mod error;
 mod keys;
+mod partition;
 mod probe;
 mod resolve;
 mod rule;
@@ -32,6 +33,7 @@ mod reference;
 mod tests;
 
 pub use error::PitError;
+pub use partition::partition;
 pub use probe::{Positions, SourceBatch, Times, ViewJoin};
 pub use resolve::{Distinct, Outcome, PitCounts, Winners};
 pub use rule::{EventBounds, Knowledge, ViewRule};

@@ -209,6 +209,19 @@ impl ViewJoin {
         })
     }
 
+    /// Looks at source rows with these event times only, in place of what the rule says for this spine; for a spine
+    /// that is a part of a larger one, whose bounds count.
+    #[must_use]
+    pub fn within(mut self, bounds: Option<EventBounds>) -> Self {
+        // What no row of this spine can know stays out: the search for a bucket relies on it.
+        let last = self.rule.last_known(&self.index);
+        self.window = bounds.zip(last).map(|(bounds, last)| EventBounds {
+            min: bounds.min,
+            max: bounds.max.min(last),
+        });
+        self
+    }
+
     /// An empty accumulator of the same index and rule.
     pub fn fork(&self) -> Self {
         Self {

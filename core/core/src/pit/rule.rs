@@ -101,8 +101,12 @@ impl ViewRule {
 
     /// The event times worth reading for this spine; `None` when nothing can match at all.
     pub fn bounds(&self, spine: &SpineIndex) -> Option<EventBounds> {
-        let (first, _) = spine.time_bounds()?;
-        let max = self.last_known(spine)?;
+        self.bounds_between(spine.time_bounds()?)
+    }
+
+    /// The same for a spine whose first and last time are these, both µs.
+    pub fn bounds_between(&self, (first, last): (i64, i64)) -> Option<EventBounds> {
+        let max = self.last_known_until(last)?;
         let min = self
             .ttl
             .and_then(|ttl| first.checked_sub(ttl))
@@ -112,7 +116,10 @@ impl ViewRule {
 
     /// The largest event time that is known to any spine row, fresh or not; `None` when no event can be.
     pub(super) fn last_known(&self, spine: &SpineIndex) -> Option<i64> {
-        let (_, last) = spine.time_bounds()?;
+        self.last_known_until(spine.time_bounds()?.1)
+    }
+
+    fn last_known_until(&self, last: i64) -> Option<i64> {
         let last = self.known_until.map_or(last, |until| last.min(until));
         // What lies below the smallest time is no time at all.
         last.checked_sub(self.available_after)
