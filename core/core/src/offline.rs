@@ -354,7 +354,7 @@ impl EntityRows {
     }
 }
 
-/// Entity rows in Arrow IPC files (the file format, uncompressed), one after the other: in each the key
+/// Entity rows in files, one after the other. Each is an uncompressed Arrow IPC stream of the key
 /// columns in canonical Arrow types, then `T` without nulls as the last column. Whoever wrote the files
 /// keeps them until the stream that answers has ended or was dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]

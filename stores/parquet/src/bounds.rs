@@ -106,6 +106,18 @@ impl KeyRange {
     }
 }
 
+impl KeyRange {
+    /// What holds the keys of both.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, other) | (other, Self::Nothing) => other,
+            (Self::Int(from, to), Self::Int(first, last)) => Self::Int(from.min(first), to.max(last)),
+            (Self::Bytes(from, to), Self::Bytes(first, last)) => Self::Bytes(from.min(first), to.max(last)),
+            _ => Self::Any,
+        }
+    }
+}
+
 /// A column of integers, dates or times as plain integers.
 fn integers(array: &ArrayRef) -> Option<Int64Array> {
     fn widen<T: ArrowPrimitiveType<Native = i32>>(array: &PrimitiveArray<T>) -> Int64Array {

@@ -34,7 +34,7 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    fn new(of: ValueType, pieces: Vec<ArrayRef>) -> Result<Self> {
+    pub(crate) fn new(of: ValueType, pieces: Vec<ArrayRef>) -> Result<Self> {
         let mut column = Self {
             of,
             chunks: Vec::new(),
@@ -262,7 +262,7 @@ fn select(batch: RecordBatch, rows: &[u32], start: u32) -> Result<Option<RecordB
 }
 
 /// Ranges that hold all rows, and skip what is worth skipping.
-fn runs(rows: &[u32]) -> Vec<Range<usize>> {
+pub(crate) fn runs(rows: &[u32]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for row in rows {
         let row = *row as usize;
@@ -274,7 +274,7 @@ fn runs(rows: &[u32]) -> Vec<Range<usize>> {
     runs
 }
 
-fn renumber(rows: &[u32], runs: &[Range<usize>]) -> Vec<u32> {
+pub(crate) fn renumber(rows: &[u32], runs: &[Range<usize>]) -> Vec<u32> {
     let (mut run, mut before) = (0, 0);
     rows.iter()
         .map(|row| {

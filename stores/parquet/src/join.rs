@@ -22,6 +22,7 @@ use crate::fetch::{self, Column};
 use crate::plan::{Context, Plan};
 use crate::prune::Filter;
 use crate::scan;
+use crate::spill::{self, Sketch};
 use crate::store::supported;
 use crate::work::{self, Cancel};
 
@@ -37,13 +38,13 @@ pub(crate) async fn historical(
 ) -> Result<JoinedStream> {
     let guard = context.cancel.guard();
     let report: SharedReport = Arc::new(Mutex::new(JoinReport::default()));
-    let prepared = {
-        let context = context.clone();
-        work::run(move || Prepared::new(root, &request, context)).await?
+    let job = {
+        let options = options.clone();
+        work::run(move || Job::new(root, request, &options, context)).await?
     };
     let (send, receive) = mpsc::channel(1);
     let shared = report.clone();
-    work::spawn(move || prepared.run(&options, &shared, send))?;
+    work::spawn(move || job.run(&options, &shared, send))?;
     let batches = receive.map(move |batch| {
         // The guard lives as long as the stream: dropping the stream stops the work.
         let _ = &guard;
@@ -56,37 +57,94 @@ pub(crate) async fn historical(
 }
 
 /// What a join would read.
-pub(crate) async fn explain(root: PathBuf, request: HistoricalRead, context: Context) -> Result<Explanation> {
+pub(crate) async fn explain(
+    root: PathBuf,
+    request: HistoricalRead,
+    options: OfflineOptions,
+    context: Context,
+) -> Result<Explanation> {
     work::run(move || {
-        let prepared = Prepared::new(root, &request, context)?;
-        let mut views: Vec<Option<ViewExplanation>> = vec![None; request.views.len()];
-        for shared in &prepared.shared {
+        let scans: Vec<ViewScan> = request.views.iter().map(|view| view.scan.clone()).collect();
+        let sketch = Sketch::new(&root, request, &context)?;
+        let mut views: Vec<Option<ViewExplanation>> = vec![None; scans.len()];
+        for shared in &sketch.shared {
             let plan = &shared.plan;
-            for rule in &shared.rules {
-                for member in &rule.members {
-                    let scan = &request.views[member.view].scan;
-                    let columns = larder_core::convert::SourceColumns::new(scan)?;
-                    let mut names = columns.probe_names();
-                    names.extend(columns.feature_names());
-                    let mut read = plan.stats;
-                    let bytes = plan.groups.iter();
-                    read.bytes = bytes
-                        .map(|group| plan.files[group.file].bytes(group.row_group, &names))
-                        .sum();
-                    let skipped = plan.skipped.iter();
-                    let skipped = skipped
-                        .map(|(reason, n)| (reason.as_str().to_owned(), *n))
-                        .collect();
-                    views[member.view] = Some(ViewExplanation::new(&scan.view, read, skipped));
-                }
+            for member in shared.rules.iter().flat_map(|rule| &rule.members) {
+                let scan = &scans[member.view];
+                let columns = larder_core::convert::SourceColumns::new(scan)?;
+                let mut names = columns.probe_names();
+                names.extend(columns.feature_names());
+                let mut read = plan.stats;
+                let bytes = plan.groups.iter();
+                read.bytes = bytes
+                    .map(|group| plan.files[group.file].bytes(group.row_group, &names))
+                    .sum();
+                let skipped = plan.skipped.iter();
+                let skipped = skipped
+                    .map(|(reason, n)| (reason.as_str().to_owned(), *n))
+                    .collect();
+                views[member.view] = Some(ViewExplanation::new(&scan.view, read, skipped));
             }
         }
         let views: Option<Vec<_>> = views.into_iter().collect();
         let mut explanation = Explanation::default();
         explanation.views = views.ok_or_else(|| Error::internal("a view was not planned"))?;
+        explanation.memory = Some(sketch.memory(context.threads));
+        explanation.spills = !sketch.fits(spill::budget(&options, &context).as_ref());
         Ok(explanation)
     })
     .await
+}
+
+/// A join that is ready to run.
+enum Job {
+    Memory(Prepared),
+    Spill(spill::Job),
+}
+
+impl Job {
+    fn new(
+        root: PathBuf,
+        request: HistoricalRead,
+        options: &OfflineOptions,
+        context: Context,
+    ) -> Result<Self> {
+        let budget = spill::budget(options, &context);
+        let request = match budget {
+            None => request,
+            Some(budget) => {
+                let sketch = Sketch::new(&root, request.clone(), &context)?;
+                if !sketch.fits(Some(&budget)) {
+                    return Ok(Self::Spill(spill::Job::new(sketch, budget, options, context)));
+                }
+                request
+            }
+        };
+        let request = spill::in_memory(request)?;
+        Prepared::new(root, &request, context).map(Self::Memory)
+    }
+
+    fn run(
+        self,
+        options: &OfflineOptions,
+        report: &SharedReport,
+        mut send: mpsc::Sender<Result<JoinedBatch>>,
+    ) {
+        let cancel = match &self {
+            Self::Memory(join) => join.context.cancel.clone(),
+            Self::Spill(join) => join.cancel(),
+        };
+        let done = work::caught(|| match self {
+            Self::Memory(join) => join.run(options, report, &mut send),
+            Self::Spill(join) => join.run(options, report, &mut send),
+        });
+        if let Err(error) = done
+            && !cancel.is_set()
+        {
+            // The receiver may be gone by now; then nobody wants to know.
+            let _ = block_on(send.send(Err(error)));
+        }
+    }
 }
 
 /// Everything that is decided before data is read.
@@ -109,46 +167,31 @@ struct SharedScan {
 }
 
 /// Views with the same winners.
-struct SharedRule {
-    rule: ViewRule,
+pub(crate) struct SharedRule {
+    pub(crate) rule: ViewRule,
     /// The features of its views, each column and type once.
-    scan: ViewScan,
-    members: Vec<Member>,
+    pub(crate) scan: ViewScan,
+    pub(crate) members: Vec<Member>,
 }
 
-struct Member {
+pub(crate) struct Member {
     /// Index in the request.
-    view: usize,
+    pub(crate) view: usize,
     /// For each feature of the view, its place among those of the shared rule.
-    features: Vec<usize>,
+    pub(crate) features: Vec<usize>,
 }
 
 impl Prepared {
     fn new(root: PathBuf, request: &HistoricalRead, context: Context) -> Result<Self> {
         let EntityRows::Batches { keys, times } = &request.rows else {
-            return Err(
-                Error::unsupported("the parquet store joins entity rows in memory only")
-                    .help("give the entity rows as batches"),
-            );
+            return Err(Error::internal("the entity rows were not brought into memory"));
         };
         if times.null_count() > 0 || keys.iter().any(|key| key.len() != times.len()) {
             return Err(Error::internal(
                 "entity rows need a time each and keys of the same length",
             ));
         }
-        let mut drafts: Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)> = Vec::new();
-        for (at, view) in request.views.iter().enumerate() {
-            supported(&view.scan)?;
-            if view.spine_keys.len() != view.scan.keys.len()
-                || view.spine_keys.iter().any(|key| *key >= keys.len())
-            {
-                return Err(
-                    Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view)
-                );
-            }
-            join_draft(&mut drafts, at, view);
-        }
-
+        let drafts = drafts(request)?;
         let mut indexes: Vec<(Vec<usize>, Arc<SpineIndex>)> = Vec::new();
         let mut shared = Vec::new();
         for (scan, spine_keys, rules) in drafts {
@@ -197,19 +240,10 @@ impl Prepared {
         self,
         options: &OfflineOptions,
         report: &SharedReport,
-        mut send: mpsc::Sender<Result<JoinedBatch>>,
-    ) {
-        let cancel = self.context.cancel.clone();
-        let done = work::caught(|| {
-            let answers = self.answer(options, report)?;
-            emit(&answers, self.rows, options, &self.context, &mut send)
-        });
-        if let Err(error) = done
-            && !cancel.is_set()
-        {
-            // The receiver may be gone by now; then nobody wants to know.
-            let _ = block_on(send.send(Err(error)));
-        }
+        send: &mut mpsc::Sender<Result<JoinedBatch>>,
+    ) -> Result<()> {
+        let answers = self.answer(options, report)?;
+        emit(&answers, self.rows, options, &self.context, send)
     }
 
     fn answer(&self, options: &OfflineOptions, report: &SharedReport) -> Result<Vec<Answer>> {
@@ -246,8 +280,31 @@ impl Prepared {
     }
 }
 
+/// A scan, the key columns of the entity rows, and the rules that share them.
+type Draft = (ViewScan, Vec<usize>, Vec<SharedRule>);
+
+/// The scans that serve the views of a request.
+pub(crate) fn drafts(request: &HistoricalRead) -> Result<Vec<Draft>> {
+    let columns = match &request.rows {
+        EntityRows::Batches { keys, .. } => Some(keys.len()),
+        _ => None,
+    };
+    let mut drafts = Vec::new();
+    for (at, view) in request.views.iter().enumerate() {
+        supported(&view.scan)?;
+        let known = |key: &usize| columns.is_none_or(|columns| *key < columns);
+        if view.spine_keys.len() != view.scan.keys.len() || !view.spine_keys.iter().all(known) {
+            return Err(
+                Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view)
+            );
+        }
+        join_draft(&mut drafts, at, view);
+    }
+    Ok(drafts)
+}
+
 /// Puts a view to the scan and the rule that it shares with others, or starts new ones.
-fn join_draft(drafts: &mut Vec<(ViewScan, Vec<usize>, Vec<SharedRule>)>, at: usize, view: &ViewJoin) {
+fn join_draft(drafts: &mut Vec<Draft>, at: usize, view: &ViewJoin) {
     let scan = &view.scan;
     let found = drafts.iter().position(|(other, spine_keys, _)| {
         other.source == scan.source && other.keys == scan.keys && *spine_keys == view.spine_keys

@@ -13,6 +13,7 @@
 //! | `join` | how a point-in-time join runs |
 //! | `scan`, `tie` | pass 1: who wins |
 //! | `fetch` | pass 2: what the winners hold |
+//! | `spill` | how a join runs that does not fit in memory |
 //! | `rows` | how rows of a window stream out |
 //! | `append` | how rows are added |
 //! | `work` | how threads share work and are stopped |
@@ -37,6 +38,7 @@ mod reader;
 mod rows;
 mod scan;
 mod schema;
+mod spill;
 mod store;
 mod tie;
 mod work;

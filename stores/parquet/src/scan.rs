@@ -40,12 +40,8 @@ pub(crate) fn winners(
         true => Vec::new(),
         false => plan.pieces(filter, context)?,
     };
-    let rows_of = |piece: &Piece| match &piece.ranges {
-        None => plan.groups[piece.group].rows,
-        Some(ranges) => ranges.iter().map(|range| range.len() as u64).sum(),
-    };
     if let Some(progress) = progress {
-        progress.expect(pieces.iter().map(rows_of).sum());
+        progress.expect(pieces.iter().map(|piece| rows_of(plan, piece)).sum());
     }
     let bytes: usize = first.iter().map(pit::ViewJoin::memory_bytes).sum();
     let affordable = (FORK_LIMIT / bytes.max(1)).max(1);
@@ -70,7 +66,7 @@ pub(crate) fn winners(
         seen: &seen,
     };
     let workers = work::each(workers, pieces.len(), &context.cancel, |worker, at| {
-        pass.piece(worker, &pieces[at], rows_of(&pieces[at]))
+        pass.piece(worker, &pieces[at], rows_of(plan, &pieces[at]))
     })?;
 
     let mut merged: Option<Vec<pit::ViewJoin>> = None;
@@ -105,6 +101,14 @@ pub(crate) fn winners(
         winners.into_iter().map(|(_, winners)| winners).collect(),
         seen.into_inner(),
     ))
+}
+
+/// Rows of a piece.
+pub(crate) fn rows_of(plan: &Plan, piece: &Piece) -> u64 {
+    match &piece.ranges {
+        None => plan.groups[piece.group].rows,
+        Some(ranges) => ranges.iter().map(|range| range.len() as u64).sum(),
+    }
 }
 
 /// The state of one thread.
@@ -184,7 +188,7 @@ impl Pass<'_> {
 }
 
 /// Where the rows of a piece lie, while its batches come.
-struct Places<'a> {
+pub(crate) struct Places<'a> {
     ranges: Option<&'a [std::ops::Range<usize>]>,
     whole: std::ops::Range<usize>,
     range: usize,
@@ -194,7 +198,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(piece: &'a Piece, rows: u64) -> Self {
+    pub(crate) fn new(piece: &'a Piece, rows: u64) -> Self {
         Self {
             ranges: piece.ranges.as_deref(),
             whole: 0..rows as usize,
@@ -205,7 +209,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn next(&mut self, rows: usize, base: u64) -> pit::Positions<'_> {
+    pub(crate) fn next(&mut self, rows: usize, base: u64) -> pit::Positions<'_> {
         self.seen += rows as u64;
         let ranges = self.ranges.unwrap_or(std::slice::from_ref(&self.whole));
         let start = |range: &std::ops::Range<usize>, offset: usize| base + (range.start + offset) as u64;
@@ -236,7 +240,7 @@ impl<'a> Places<'a> {
     }
 
     /// Refuses a short answer.
-    fn finish(&self, rows: u64, place: &str) -> Result<()> {
+    pub(crate) fn finish(&self, rows: u64, place: &str) -> Result<()> {
         if self.seen == rows {
             return Ok(());
         }

@@ -128,7 +128,7 @@ impl OfflineStore for ParquetStore {
 
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         let context = self.context(options);
-        join::explain(self.root.clone(), request.clone(), context)
+        join::explain(self.root.clone(), request.clone(), options.clone(), context)
             .await
             .map_err(|error| error.operation("explain"))
     }

@@ -2,7 +2,7 @@
 
 use super::PitError;
 use super::keys::{KeyBatch, KeyShape, Packed, key_nulls};
-use arrow_array::{Array, ArrayRef};
+use arrow_array::ArrayRef;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
@@ -76,7 +76,10 @@ mod tests {
         for part in partition(&numbers, 80_000, 16).unwrap() {
             counts[part as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (4_500..5_500).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (4_500..5_500).contains(count)),
+            "{counts:?}"
+        );
         assert_eq!(partition(&[], 3, 16).unwrap(), [0, 0, 0]);
         assert!(partition(&numbers, 5, 16).is_err());
     }

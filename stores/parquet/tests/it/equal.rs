@@ -11,8 +11,8 @@ use larder_core::arrow::row::{RowConverter, SortField};
 use larder_core::memory::MemoryOffline;
 use larder_core::model::Source;
 use larder_core::{
-    EntityRows, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, RangeRead, Span, ViewJoin,
-    ViewScan,
+    EntityRows, HistoricalRead, LatestRead, Micros, OfflineOptions, OfflineStore, RangeRead, Span,
+    SpineFiles, ViewJoin, ViewScan,
 };
 use larder_parquet::ParquetStore;
 use parquet::basic::{Compression, ZstdLevel};
@@ -286,11 +286,46 @@ fn options(rng: &mut Rng) -> OfflineOptions {
         .with_batch_rows(1 + rng.below(60) as usize)
 }
 
+/// The same entity rows in files, in several batches each.
+fn in_files(rng: &mut Rng, rows: &EntityRows, folder: &Path) -> EntityRows {
+    let EntityRows::Batches { keys, times } = rows else {
+        panic!("they are in memory");
+    };
+    let mut columns: Vec<(String, ArrayRef)> = keys
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(at, key)| (format!("k{at}"), key))
+        .collect();
+    columns.push(("t".into(), Arc::new(times.clone().with_timezone("UTC"))));
+    let whole = batch(
+        columns
+            .iter()
+            .map(|(name, column)| (name.as_str(), column.clone()))
+            .collect(),
+    );
+    let (mut paths, mut first) = (Vec::new(), 0);
+    while first < whole.num_rows() || rng.one_in(3) {
+        let path = folder.join(format!("rows-{}", paths.len()));
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = arrow_ipc::writer::StreamWriter::try_new(file, &whole.schema()).unwrap();
+        for _ in 0..rng.below(3) {
+            let n = (rng.below(50) as usize).min(whole.num_rows() - first);
+            writer.write(&whole.slice(first, n)).unwrap();
+            first += n;
+        }
+        writer.finish().unwrap();
+        paths.push(path);
+    }
+    EntityRows::Files(SpineFiles::new(paths, whole.num_rows() as u64))
+}
+
 #[tokio::test]
 async fn joins_answer_as_in_memory() {
     let mut matched = 0;
     let mut tied = 0;
-    for seed in 0..300 {
+    let mut spilled = 0;
+    for seed in 0..400 {
         let rng = &mut Rng::new(seed);
         let case = Case::new(rng);
         let rows = rng.below(80) as usize;
@@ -330,7 +365,22 @@ async fn joins_answer_as_in_memory() {
             .await
             .unwrap();
         let store = case.store();
-        let (got, report) = joined(&store, request, &options(rng)).await.unwrap();
+        let mut request = request;
+        let mut options = options(rng);
+        let spills = tempfile::tempdir().unwrap();
+        if rng.one_in(3) {
+            request.rows = in_files(rng, &request.rows, case.folder.path());
+        }
+        if rng.one_in(2) {
+            // From what makes every part tiny to what is never reached.
+            let limit = *rng.pick(&[1, 10_000, 100_000, 1_000_000, 1 << 40]);
+            options = options
+                .with_memory_limit(Some(limit))
+                .with_spill_dir(Some(spills.path().to_owned()));
+        }
+        let (got, report) = joined(&store, request, &options).await.unwrap();
+        spilled += u64::from(report.spilled > 0);
+        assert_eq!(spills.path().read_dir().unwrap().count(), 0, "seed {seed}");
         assert_eq!(got.len(), want.len(), "seed {seed}");
         for (got, want) in got.iter().zip(&want) {
             assert_eq!(got.event, want.event, "event times, seed {seed}");
@@ -355,6 +405,7 @@ async fn joins_answer_as_in_memory() {
         matched > 3000 && tied > 100,
         "the cases are not trivial: {matched} {tied}"
     );
+    assert!(spilled > 80, "spilling is tried, too: {spilled}");
 }
 
 /// All rows of a stream, sorted, without the column whose bytes are private to a store.
