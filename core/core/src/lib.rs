@@ -16,15 +16,19 @@ pub mod memory;
 pub mod offline;
 pub mod pit;
 pub mod plugin_offline;
+pub mod report;
 
 pub use larder_base::*;
 pub use offline::{
-    BatchStream, EntityRows, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, Phase, Progress, RangeRead, ReadStats,
-    ScanFeature, ScanKey, SharedReport, SourceFile, SourceFiles, SpineFiles, ViewExplanation, ViewJoin,
-    ViewReport, ViewScan,
+    BatchStream, EntityRows, HistoricalRead, JoinedBatch, JoinedStream, JoinedView, LatestRead,
+    OfflineCapabilities, OfflineOptions, OfflineStore, Progress, RangeRead, ScanFeature, ScanKey, SpineFiles,
+    ViewJoin, ViewScan,
 };
 pub use plugin_offline::OfflineStoreConfig;
+pub use report::{
+    Explanation, JoinReport, Phase, ReadStats, SharedReport, SourceFile, SourceFiles, ViewExplanation,
+    ViewReport,
+};
 
 /// The parts of Arrow that this crate's interface speaks, under the names of the `arrow` crate.
 pub mod arrow {

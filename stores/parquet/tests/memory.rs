@@ -2,6 +2,11 @@
 //!
 //! Larger by hand: `LARDER_MEMORY_ROWS=20000000 LARDER_MEMORY_LIMIT=268435456 cargo test --release -p larder-parquet --test memory`.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a program that is started and read by the test"
+)]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -171,9 +176,10 @@ fn join(folder: &Path, rows: u64, limit: u64) {
     let started = Instant::now();
     let (digest, matched, rows, report) = futures::executor::block_on(async {
         let mut stream = store.historical(request, &options).await.unwrap();
-        let (mut digest, mut matched, mut rows) = (0_u64, 0, 0_u64);
+        // By feature, so that it does not matter where batches end.
+        let (mut digest, mut matched, mut rows) = ([0_u64; FEATURES], 0, 0_u64);
         while let Some(batch) = stream.batches.try_next().await.unwrap() {
-            for feature in &batch.views[0].features {
+            for (digest, feature) in digest.iter_mut().zip(&batch.views[0].features) {
                 let values = feature.as_primitive::<Float64Type>();
                 for row in 0..values.len() {
                     let bits = if values.is_valid(row) {
@@ -181,7 +187,7 @@ fn join(folder: &Path, rows: u64, limit: u64) {
                     } else {
                         1
                     };
-                    digest = mixed(digest, bits);
+                    *digest = mixed(*digest, bits);
                 }
             }
             matched += batch.rows - batch.views[0].event.null_count();

@@ -17,12 +17,12 @@ use serde::Deserialize;
 
 use crate::convert::{SourceColumns, Zone, concat_rows, tie_rows};
 use crate::offline::{
-    BatchStream, EntityRows, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ReadStats, ViewExplanation,
-    ViewJoin, ViewReport, ViewScan,
+    BatchStream, EntityRows, HistoricalRead, JoinedBatch, JoinedStream, JoinedView, LatestRead,
+    OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ViewJoin, ViewScan,
 };
 use crate::pit;
 use crate::plugin_offline::OfflineStoreConfig;
+use crate::report::{Explanation, JoinReport, ReadStats, ViewExplanation, ViewReport};
 
 const BATCH_ROWS: usize = 65_536;
 

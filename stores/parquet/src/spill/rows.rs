@@ -40,7 +40,7 @@ pub(crate) enum Cursor<'a> {
     },
     Files {
         paths: std::slice::Iter<'a, PathBuf>,
-        open: Option<files::Stream>,
+        open: Option<Box<files::Stream>>,
         next: u64,
         rows: u64,
     },
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
                             break batch.map_err(damaged)?;
                         }
                         None => match paths.next() {
-                            Some(path) => *open = Some(files::open(path)?),
+                            Some(path) => *open = Some(Box::new(files::open(path)?)),
                             None if next == rows => return Ok(None),
                             None => {
                                 return Err(Error::corrupt(format!(
