@@ -11,6 +11,7 @@ use larder_core::{Result, ValueType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
+use crate::keys::{Key, Keys};
 use crate::object::Chunks;
 use crate::reader::ScanFile;
 
@@ -46,11 +47,24 @@ impl Bounds {
     }
 
     /// Whether a set may have one of these keys.
-    pub(crate) fn meets(&self, set: usize, range: &KeyRange) -> bool {
-        match (range, self) {
-            (KeyRange::Nothing, _) => false,
-            (KeyRange::Int(from, to), _) => self.overlaps(set, (*from, *to)),
-            (KeyRange::Bytes(from, to), Self::Bytes(mins, maxes)) => {
+    pub(crate) fn meets(&self, set: usize, keys: &Keys) -> bool {
+        match &keys.few {
+            Some(few) => few.iter().any(|key| self.may_hold(set, key)),
+            None => match &keys.range {
+                Some((from, to)) => self.crosses(set, from, to),
+                None => !keys.known,
+            },
+        }
+    }
+
+    fn may_hold(&self, set: usize, key: &Key) -> bool {
+        self.crosses(set, key, key)
+    }
+
+    fn crosses(&self, set: usize, from: &Key, to: &Key) -> bool {
+        match (from, to, self) {
+            (Key::Int(from), Key::Int(to), _) => self.overlaps(set, (*from, *to)),
+            (Key::Bytes(from), Key::Bytes(to), Self::Bytes(mins, maxes)) => {
                 byte_at(mins, set).is_none_or(|min| min <= to.as_slice())
                     && byte_at(maxes, set).is_none_or(|max| max >= from.as_slice())
             }
@@ -71,55 +85,8 @@ fn known(values: &Int64Array, set: usize) -> Option<i64> {
     values.is_valid(set).then(|| values.value(set))
 }
 
-/// The smallest and largest of the keys that are looked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum KeyRange {
-    Any,
-    Nothing,
-    Int(i64, i64),
-    Bytes(Vec<u8>, Vec<u8>),
-}
-
-impl KeyRange {
-    /// Of a key column of the entity rows.
-    pub(crate) fn of(keys: &ArrayRef) -> Self {
-        if keys.null_count() == keys.len() {
-            return Self::Nothing;
-        }
-        if let Some(keys) = integers(keys) {
-            let bounds = keys
-                .iter()
-                .flatten()
-                .fold((i64::MAX, i64::MIN), |(min, max), key| {
-                    (min.min(key), max.max(key))
-                });
-            return Self::Int(bounds.0, bounds.1);
-        }
-        let Some(mut keys) = byte_rows(keys) else {
-            return Self::Any;
-        };
-        let Some(first) = keys.next() else {
-            return Self::Nothing;
-        };
-        let (min, max) = keys.fold((first, first), |(min, max), key| (min.min(key), max.max(key)));
-        Self::Bytes(min.to_vec(), max.to_vec())
-    }
-}
-
-impl KeyRange {
-    /// What holds the keys of both.
-    pub(crate) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Nothing, other) | (other, Self::Nothing) => other,
-            (Self::Int(from, to), Self::Int(first, last)) => Self::Int(from.min(first), to.max(last)),
-            (Self::Bytes(from, to), Self::Bytes(first, last)) => Self::Bytes(from.min(first), to.max(last)),
-            _ => Self::Any,
-        }
-    }
-}
-
 /// A column of integers, dates or times as plain integers.
-fn integers(array: &ArrayRef) -> Option<Int64Array> {
+pub(crate) fn integers(array: &ArrayRef) -> Option<Int64Array> {
     fn widen<T: ArrowPrimitiveType<Native = i32>>(array: &PrimitiveArray<T>) -> Int64Array {
         array.unary(i64::from)
     }
@@ -135,7 +102,7 @@ fn integers(array: &ArrayRef) -> Option<Int64Array> {
 }
 
 /// The values of a string or bytes column without nulls.
-fn byte_rows(array: &ArrayRef) -> Option<Box<dyn Iterator<Item = &[u8]> + '_>> {
+pub(crate) fn byte_rows(array: &ArrayRef) -> Option<Box<dyn Iterator<Item = &[u8]> + '_>> {
     Some(match array.data_type() {
         DataType::Utf8 => Box::new(array.as_string::<i32>().iter().flatten().map(str::as_bytes)),
         DataType::Binary => Box::new(array.as_binary::<i32>().iter().flatten()),
@@ -272,19 +239,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_of_keys() {
-        let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(5), None, Some(-2)]));
-        assert_eq!(KeyRange::of(&ints), KeyRange::Int(-2, 5));
-        let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
-        assert_eq!(KeyRange::of(&nulls), KeyRange::Nothing);
+    fn keys_meet_sets_that_may_hold_them() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["b", "ä", "a"]));
-        let range = KeyRange::of(&text);
-        assert_eq!(range, KeyRange::Bytes(b"a".to_vec(), "ä".as_bytes().to_vec()));
+        let few = Keys::of(&text);
+        let many = Keys {
+            few: None,
+            ..few.clone()
+        };
         let mins: ArrayRef = Arc::new(StringArray::from(vec![None, Some("c"), Some("ö")]));
         let maxes: ArrayRef = Arc::new(StringArray::from(vec![None, Some("d"), None]));
         let bounds = Bounds::new(&mins, &maxes).unwrap();
-        let met: Vec<bool> = (0..bounds.len()).map(|set| bounds.meets(set, &range)).collect();
-        assert_eq!(met, [true, true, false]);
+        let met =
+            |keys: &Keys| -> Vec<bool> { (0..bounds.len()).map(|set| bounds.meets(set, keys)).collect() };
+        // Between the smallest and the largest, and none of the three.
+        assert_eq!(met(&many), [true, true, false]);
+        assert_eq!(met(&few), [true, false, false]);
+        assert_eq!(met(&Keys::none()), [false, false, false]);
         assert_eq!(bounds.max(1), None);
     }
 

@@ -16,9 +16,9 @@ use larder_core::{
 };
 use parking_lot::Mutex;
 
-use crate::bounds::KeyRange;
 use crate::fault;
 use crate::fetch::{self, Column};
+use crate::keys::Keys;
 use crate::plan::{Context, Plan};
 use crate::prune::Filter;
 use crate::scan;
@@ -209,8 +209,8 @@ impl Prepared {
             let window = windows
                 .map(|bounds| (bounds.min, bounds.max))
                 .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let ranges: Vec<KeyRange> = spine.iter().map(KeyRange::of).collect();
-            let filter = Filter::new(&scan, window)?.with_keys(&scan, &ranges);
+            let wanted: Vec<Keys> = spine.iter().map(Keys::of).collect();
+            let filter = Filter::new(&scan, window)?.with_keys(&scan, &wanted);
             let plan = Plan::new(&root, &scan, &filter, &context)?;
             tracing::debug!(
                 source = scan.source.name.as_str(),

@@ -8,7 +8,7 @@
 //! | `discover`, `glob`, `hive` | which files a source has, and what their paths say |
 //! | `object` | how bytes are read: the seam for object stores |
 //! | `footer`, `schema` | what files say about themselves |
-//! | `bounds`, `prune`, `plan` | what has to be read |
+//! | `keys`, `bounds`, `bloom`, `prune`, `plan` | what has to be read |
 //! | `reader` | how rows of a row group become batches |
 //! | `join` | how a point-in-time join runs |
 //! | `scan`, `tie` | pass 1: who wins |
@@ -22,6 +22,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod append;
+mod bloom;
 mod bounds;
 mod config;
 mod discover;
@@ -31,6 +32,7 @@ mod footer;
 mod glob;
 mod hive;
 mod join;
+mod keys;
 mod object;
 mod plan;
 mod prune;

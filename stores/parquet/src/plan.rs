@@ -74,11 +74,11 @@ impl Plan {
         let files = open(kept, context)?;
         check(scan, &files)?;
 
+        let reasons = reasons(&files, filter, context)?;
         let mut groups = Vec::new();
         let mut base = 0;
-        for (at, file) in files.iter().enumerate() {
+        for ((at, file), reasons) in files.iter().enumerate().zip(reasons) {
             let before = groups.len();
-            let reasons = filter.row_groups(file);
             let total = reasons.len() as u64;
             for (row_group, reason) in reasons.into_iter().enumerate() {
                 let rows = file.rows(row_group);
@@ -244,6 +244,34 @@ pub(crate) fn open(files: Vec<Kept>, context: &Context) -> Result<Vec<ScanFile>>
     let mut opened: Vec<_> = opened.into_iter().flatten().collect();
     opened.sort_by_key(|(at, _)| *at);
     Ok(opened.into_iter().map(|(_, file)| file).collect())
+}
+
+/// For every row group of every file, why it does not matter; several files at a time, because a Bloom filter is read.
+fn reasons(files: &[ScanFile], filter: &Filter, context: &Context) -> Result<Vec<Vec<Option<Reason>>>> {
+    let threads = context.threads.min(files.len().div_ceil(4)).max(1);
+    let found = work::each(
+        vec![Vec::new(); threads],
+        files.len(),
+        &context.cancel,
+        |found, at| {
+            let file = &files[at];
+            let mut reasons = filter.row_groups(file);
+            for (group, reason) in reasons
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, reason)| reason.is_none())
+            {
+                if !filter.passes_blooms(file, &context.count, group)? {
+                    *reason = Some(Reason::Bloom);
+                }
+            }
+            found.push((at, reasons));
+            Ok(())
+        },
+    )?;
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    found.sort_by_key(|(at, _)| *at);
+    Ok(found.into_iter().map(|(_, reasons)| reasons).collect())
 }
 
 /// Checks that every file has what a scan wants.

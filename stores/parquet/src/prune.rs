@@ -8,7 +8,9 @@ use larder_core::arrow::array::{Array, ArrayRef};
 use larder_core::convert::Zone;
 use larder_core::{LatestRead, Result, ValueType, ViewScan, model::Knowledge};
 
-use crate::bounds::{Bounds, KeyRange, bounds, leaf, page_starts};
+use crate::bloom;
+use crate::bounds::{Bounds, bounds, leaf, page_starts};
+use crate::keys::Keys;
 use crate::object::ByteCount;
 use crate::reader::ScanFile;
 
@@ -17,6 +19,7 @@ use crate::reader::ScanFile;
 pub(crate) enum Reason {
     EventTime,
     Keys,
+    Bloom,
     Seen,
     Partition,
 }
@@ -26,6 +29,7 @@ impl Reason {
         match self {
             Self::EventTime => "row groups outside of the event time window",
             Self::Keys => "row groups outside of the entity rows' keys",
+            Self::Bloom => "row groups whose Bloom filters know none of the entity rows' keys",
             Self::Seen => "row groups seen before",
             Self::Partition => "files of other partitions",
         }
@@ -40,7 +44,7 @@ pub(crate) struct Filter {
     created_column: Option<String>,
     /// Event times, µs UTC, both ends inclusive; `None` when no row can matter.
     event: Option<(i64, i64)>,
-    keys: Vec<(String, ValueType, KeyRange)>,
+    keys: Vec<(String, ValueType, Keys)>,
     /// Rows must be visible after this: `(instant, available_after)`.
     after: Option<(i64, i64)>,
 }
@@ -59,11 +63,11 @@ impl Filter {
         })
     }
 
-    /// Only rows with keys within these ranges, which stand in the order of the scan's keys.
-    pub(crate) fn with_keys(mut self, scan: &ViewScan, ranges: &[KeyRange]) -> Self {
-        let keys = scan.keys.iter().zip(ranges);
+    /// Only rows with these keys, which stand in the order of the scan's keys.
+    pub(crate) fn with_keys(mut self, scan: &ViewScan, wanted: &[Keys]) -> Self {
+        let keys = scan.keys.iter().zip(wanted);
         self.keys = keys
-            .map(|(key, range)| (key.column.clone(), key.key.value_type, range.clone()))
+            .map(|(key, wanted)| (key.column.clone(), key.key.value_type, wanted.clone()))
             .collect();
         self
     }
@@ -104,10 +108,10 @@ impl Filter {
                 .find(|(known, _)| known == name)
                 .map(|(_, one)| one)
         };
-        for (name, of, range) in &self.keys {
+        for (name, of, keys) in &self.keys {
             if let Some(one) = find(name)
                 && *one.data_type() == larder_core::convert::arrow_type(*of)
-                && (one.is_null(0) || !Bounds::new(one, one).is_none_or(|bounds| bounds.meets(0, range)))
+                && (one.is_null(0) || !Bounds::new(one, one).is_none_or(|bounds| bounds.meets(0, keys)))
             {
                 return Some(Reason::Partition);
             }
@@ -143,9 +147,9 @@ impl Filter {
         if let Some(event) = &event {
             rule_out(Reason::EventTime, &|group| event.overlaps(group, window));
         }
-        for (name, of, range) in &self.keys {
-            if let Some(keys) = bounds(file, name, *of, self.zone.as_ref(), None) {
-                rule_out(Reason::Keys, &|group| keys.meets(group, range));
+        for (name, of, keys) in &self.keys {
+            if let Some(bounds) = bounds(file, name, *of, self.zone.as_ref(), None) {
+                rule_out(Reason::Keys, &|group| bounds.meets(group, keys));
             }
         }
         if let Some((after, delay)) = self.after {
@@ -164,6 +168,25 @@ impl Filter {
             });
         }
         reasons
+    }
+
+    /// Whether the Bloom filters of a row group, where it has some, let one of the keys pass.
+    pub(crate) fn passes_blooms(&self, file: &ScanFile, count: &ByteCount, group: usize) -> Result<bool> {
+        let asked = self
+            .keys
+            .iter()
+            .filter(|(name, _, keys)| bloom::is_there(file, group, name, keys));
+        let mut open = None;
+        for (name, _, keys) in asked {
+            let chunks = match &open {
+                Some(chunks) => chunks,
+                None => open.insert(file.file.open(count)?),
+            };
+            if !bloom::may_hold(file, chunks, group, name, keys)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The ranges of rows of a row group that may matter, by its pages; `None` is all of them.

@@ -15,8 +15,8 @@ use larder_core::{EntityRows, Error, HistoricalRead, Result, ValueType};
 use parking_lot::Mutex;
 
 use super::files::{self, Folder, Part, Writers};
-use crate::bounds::KeyRange;
 use crate::fault;
+use crate::keys::Keys;
 use crate::work::{self, Cancel};
 
 /// Rows of a batch out of arrays.
@@ -184,7 +184,7 @@ fn no_rows(request: &HistoricalRead) -> EntityRows {
 pub(crate) struct Bounds {
     /// First and last time of the rows without a null key; none when there are none.
     pub(crate) times: Option<(i64, i64)>,
-    pub(crate) keys: Vec<KeyRange>,
+    pub(crate) keys: Vec<Keys>,
     /// Bytes of the keys, all rows together.
     pub(crate) bytes: u64,
 }
@@ -195,7 +195,7 @@ pub(crate) fn bounds(rows: &EntityRows, sets: &[Vec<usize>], cancel: &Cancel) ->
         .iter()
         .map(|set| Bounds {
             times: None,
-            keys: vec![KeyRange::Nothing; set.len()],
+            keys: vec![Keys::none(); set.len()],
             bytes: 0,
         })
         .collect();
@@ -205,7 +205,7 @@ pub(crate) fn bounds(rows: &EntityRows, sets: &[Vec<usize>], cancel: &Cancel) ->
         for (bounds, set) in all.iter_mut().zip(sets) {
             let keys = pick(&rows.keys, set)?;
             for (range, key) in bounds.keys.iter_mut().zip(&keys) {
-                *range = std::mem::replace(range, KeyRange::Nothing).or(KeyRange::of(key));
+                *range = std::mem::replace(range, Keys::none()).or(Keys::of(key));
                 bounds.bytes += key_bytes(key);
             }
             let valid = keys

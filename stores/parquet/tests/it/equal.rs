@@ -119,6 +119,7 @@ fn properties(rng: &mut Rng, rows: usize) -> WriterPropertiesBuilder {
             EnabledStatistics::Page,
         ]))
         .set_statistics_truncate_length(rng.pick(&[Some(1), Some(64), None]).to_owned())
+        .set_bloom_filter_enabled(rng.one_in(2))
         .set_offset_index_disabled(rng.one_in(3))
         .set_compression(*rng.pick(&[
             Compression::UNCOMPRESSED,
