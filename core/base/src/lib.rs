@@ -27,6 +27,7 @@ pub mod random;
 pub mod registry;
 pub mod row;
 pub mod secret;
+pub mod size;
 pub mod snapshot;
 pub mod time;
 pub mod types;
@@ -51,6 +52,7 @@ pub use plugin::{BuildContext, Plugin, Role};
 pub use registry::{Loaded, Registry};
 pub use row::{Cell, PackedRows, RowRef, SlotCell};
 pub use secret::Secret;
+pub use size::ByteSize;
 pub use snapshot::{
     Action, Change, ChangeSet, Commit, CommitId, Record, Retired, Snapshot, SnapshotDocument, Version,
 };

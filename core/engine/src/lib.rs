@@ -49,7 +49,7 @@ pub use doctor::Finding;
 pub use gc::{GcOptions, GcReport};
 pub use guard::{AllowAll, AuditEvent, AuditSink, Deed, Guard, NoAudit, Principal};
 #[cfg(feature = "offline")]
-pub use historical::{Historical, HistoricalReport, TrainingSet};
+pub use historical::{Historical, HistoricalExplanation, HistoricalReport, Manifest, Split, TrainingSet};
 #[cfg(feature = "offline")]
 pub use materialize::{Materialize, MaterializeEvent, MaterializeReport, ViewRun};
 pub use online::{OnlinePlan, Reading, Session, Signature, TensorSpec};

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use larder_base::error::suggest;
 use larder_base::model::{Catalog, Feature, FeatureService, FeatureView, Reference, ServiceItem, Source};
 use larder_base::{ColumnName, Error, JoinKey, Result, ServiceName, Value};
+use serde::{Deserialize, Serialize};
 
 /// What is wanted: a feature service, or features one by one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Selection(Wanted);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Wanted {
     Service(String),
     Features(Vec<String>),
@@ -107,6 +110,16 @@ pub struct ResolvedView {
     pub keys: Vec<RoleKey>,
     /// The features wanted, in order.
     pub features: Vec<Feature>,
+}
+
+impl ResolvedView {
+    /// The view, or `role=view`: for reports.
+    pub fn shown_name(&self) -> String {
+        match &self.alias {
+            Some(alias) => format!("{alias}={}", self.view.name),
+            None => self.view.name.to_string(),
+        }
+    }
 }
 
 /// A join key and the entity rows' column it is taken from.

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 /// Lines such as `ttl: 7d -> 14d` or `features[avg_basket].type: int64 -> float64`.
-pub(super) fn differences(old: &Json, new: &Json) -> Vec<String> {
+pub(crate) fn differences(old: &Json, new: &Json) -> Vec<String> {
     let mut lines = Vec::new();
     walk(String::new(), Some(old), Some(new), &mut lines);
     lines

@@ -11,6 +11,9 @@ mod sources;
 
 pub use plan::{Backfill, Plan, SavedPlan, Wanted};
 
+#[cfg(feature = "offline")]
+pub(crate) use diff::differences;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,25 +3,50 @@
 //! Reads top to bottom: resolve the selection, reduce the entity rows to keys and times, ask each
 //! offline store for its views, zip the answers by row, fill defaults, hand out batches.
 
+mod ages;
+mod compare;
+mod content;
+mod explain;
+mod labels;
+pub(crate) mod latest;
+mod manifest;
 mod output;
+mod parameters;
+mod parts;
+mod range;
+mod report;
 mod spine;
+mod split;
 mod zip;
 
-pub use output::{DefaultCount, HistoricalReport, TrainingSet};
+pub use ages::AgeReport;
+pub use compare::{Changed, Difference, definitions as definition_differences};
+pub use content::{ColumnContent, Content, ContentHash, row_hashes};
+pub use explain::{HistoricalExplanation, Skipped, ViewPlan};
+pub use manifest::{
+    DefinitionUsed, EntityFile, Inputs, Manifest, ManifestColumn, ManifestOutput, ViewUsed,
+};
+pub use output::TrainingSet;
+pub use parameters::{Parameters, RowsFrom};
+pub use parts::Parts;
+pub use report::{DefaultCount, FeatureReport, HistoricalReport};
+pub use split::{HashPart, Split, TimePart};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use larder_base::model::Knowledge;
-use larder_base::{Result, StoreName};
+use larder_base::{Micros, Result, Snapshot, StoreName, Version};
 use larder_core::arrow::array::RecordBatch;
-use larder_core::{EntityRows, HistoricalRead, OfflineOptions, ViewJoin};
+use larder_core::{HistoricalRead, OfflineOptions, ViewJoin};
 
 use crate::guard::Deed;
-use crate::selection::Selection;
+use crate::selection::{Resolved, Selection};
 use crate::store::FeatureStore;
+use latest::HowMany;
 use output::Assembly;
+use report::Tally;
 use spine::Spine;
 use zip::Zip;
 
@@ -35,12 +60,7 @@ pub struct Historical {
     store: FeatureStore,
     selection: Selection,
     rows: Vec<RecordBatch>,
-    time_column: String,
-    timezone: Option<String>,
-    keys: BTreeMap<String, String>,
-    knowledge: Option<Knowledge>,
-    full_names: bool,
-    event_times: bool,
+    parameters: Parameters,
     options: OfflineOptions,
 }
 
@@ -51,13 +71,19 @@ impl FeatureStore {
             store: self.clone(),
             selection: select.into(),
             rows: Vec::new(),
-            time_column: TIME_COLUMN.to_owned(),
-            timezone: None,
-            keys: BTreeMap::new(),
-            knowledge: None,
-            full_names: false,
-            event_times: false,
+            parameters: Parameters::default(),
             options: OfflineOptions::default(),
+        }
+    }
+
+    /// A version of the definitions; the newest where none is named.
+    ///
+    /// # Errors
+    /// `NotFound` for a version that is not there.
+    pub async fn snapshot_at(&self, version: Option<Version>) -> Result<Arc<Snapshot>> {
+        match version {
+            None => self.snapshot().await,
+            Some(version) => self.registry().await?.load_at(self.project(), version).await,
         }
     }
 }
@@ -69,43 +95,101 @@ impl Historical {
         self
     }
 
+    /// In place of entity rows: one row per entity that the selected views know at an instant,
+    /// now where none is given. All views must describe the same entity.
+    pub fn latest(mut self, at: Option<Micros>) -> Self {
+        let at = at.unwrap_or_else(|| self.store.clock().now());
+        self.parameters.rows = RowsFrom::Latest { at };
+        self
+    }
+
+    /// In place of entity rows: the rows of the selection's only view with event times in an
+    /// interval, both ends inclusive, as they are: no defaults, nothing expired.
+    pub fn range(mut self, from: Micros, until: Micros) -> Self {
+        self.parameters.rows = RowsFrom::Range { from, until };
+        self
+    }
+
     /// Sets the time column; `event_timestamp` where nothing is said.
     pub fn time_column(mut self, name: impl Into<String>) -> Self {
-        self.time_column = name.into();
+        self.parameters.time_column = name.into();
         self
     }
 
     /// Declares the zone of naive timestamps in the entity rows.
     pub fn timezone(mut self, name: impl Into<String>) -> Self {
-        self.timezone = Some(name.into());
+        self.parameters.timezone = Some(name.into());
         self
     }
 
     /// Takes a join key from a column of another name.
     pub fn key(mut self, join_key: impl Into<String>, column: impl Into<String>) -> Self {
-        self.keys.insert(join_key.into(), column.into());
+        self.parameters.keys.insert(join_key.into(), column.into());
         self
     }
 
     /// Overrides what created time decides, for all views.
     pub fn knowledge(mut self, knowledge: Knowledge) -> Self {
-        self.knowledge = Some(knowledge);
+        self.parameters.knowledge = Some(knowledge);
         self
     }
 
     /// Names output columns `view__feature`.
     pub fn full_names(mut self, full: bool) -> Self {
-        self.full_names = full;
+        self.parameters.full_names = full;
         self
     }
 
     /// Adds the winner's event time per view, as `view__event_timestamp` or `role__event_timestamp`.
     pub fn event_times(mut self, add: bool) -> Self {
-        self.event_times = add;
+        self.parameters.event_times = add;
         self
     }
 
-    /// Sets threads, batch size, progress.
+    /// Takes only so many of the first rows.
+    pub fn limit(mut self, rows: u64) -> Self {
+        self.parameters.limit = Some(rows);
+        self
+    }
+
+    /// Lets only source rows take part that were visible at an instant, so that a training set of
+    /// that day can be made again.
+    pub fn known_until(mut self, until: Micros) -> Self {
+        self.parameters.known_until = Some(until);
+        self
+    }
+
+    /// Takes the definitions of a version in place of the newest.
+    pub fn at_version(mut self, version: Version) -> Self {
+        self.parameters.at_version = Some(version);
+        self
+    }
+
+    /// Says which columns of the entity rows a model is to predict; they are checked not to be
+    /// features.
+    pub fn labels<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.parameters.labels = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Parts the rows; [`TrainingSet::parts`] cuts batches accordingly.
+    pub fn split(mut self, split: Split) -> Self {
+        self.parameters.split = Some(split);
+        self
+    }
+
+    /// Replaces everything that was said besides the selection, such as by what a manifest says.
+    pub fn with_parameters(mut self, parameters: Parameters) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    /// Everything that was said besides the selection.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Sets threads, batch size, memory, progress.
     pub fn options(mut self, options: OfflineOptions) -> Self {
         self.options = options;
         self
@@ -118,53 +202,125 @@ impl Historical {
     /// time, or a column that a feature would hide; what the offline stores say.
     pub async fn run(self) -> Result<TrainingSet> {
         let started = Instant::now();
-        let store = &self.store;
-        let snapshot = store.snapshot().await?;
-        let resolved = Arc::new(self.selection.resolve(snapshot.catalog(), self.full_names)?);
+        let prepared = self.prepare().await?;
+        let inputs = manifest::Inputs::new(
+            &prepared.snapshot,
+            &self.selection,
+            &prepared.resolved,
+            &self.parameters,
+        );
+        if let RowsFrom::Range { from, until } = self.parameters.rows {
+            let Prepared { snapshot, resolved } = &prepared;
+            self.refuse_labels()?;
+            return range::run(&self.store, snapshot, resolved, inputs, (from, until), &self.options).await;
+        }
+        let (spine, warnings) = self.spine(&prepared).await?;
+        let assembly = Assembly::new(&prepared.resolved, &spine, self.parameters.event_times)?;
+        let mut tally = Tally::new(&prepared.resolved, started);
+        tally.reduced();
+
+        // Views by offline store: each store answers once for all of its views.
+        let mut zip = Zip::new(spine.len(), prepared.resolved.views.len());
+        for (name, views) in prepared.by_store(&self.store) {
+            let request = self.request(&prepared, &spine, &views)?;
+            let offline = self.store.offline_store(&name).await?;
+            zip.add(views, offline.historical(request, &self.options).await?);
+        }
+        tally.asked();
+        let report = HistoricalReport {
+            warnings,
+            ..HistoricalReport::default()
+        };
+        let training = assembly.stream(spine, zip, tally, Arc::new(inputs), report);
+        // A column to split by that is not there is told before anything is read.
+        training.parts()?;
+        Ok(training)
+    }
+
+    /// What the definitions say about the request, and whether it is allowed.
+    async fn prepare(&self) -> Result<Prepared> {
+        let snapshot = self.store.snapshot_at(self.parameters.at_version).await?;
+        let resolved = self
+            .selection
+            .resolve(snapshot.catalog(), self.parameters.full_names)?;
         let names = resolved
             .views
             .iter()
             .map(|view| format!("feature_view:{}", view.view.name));
-        store.allow(Deed::ReadOffline, names.collect()).await?;
+        self.store.allow(Deed::ReadOffline, names.collect()).await?;
+        Ok(Prepared {
+            snapshot,
+            resolved: Arc::new(resolved),
+        })
+    }
 
-        let spine = Spine::reduce(
-            &self.rows,
-            &resolved,
-            &self.time_column,
-            self.timezone.as_deref(),
-            &self.keys,
-        )?;
-        let assembly = Assembly::new(&resolved, &spine, self.event_times)?;
+    /// The entity rows, checked and reduced, and what deserves a look.
+    async fn spine(&self, prepared: &Prepared) -> Result<(Spine, Vec<String>)> {
+        let resolved = &prepared.resolved;
+        let spine = match self.parameters.rows {
+            RowsFrom::Latest { at } => {
+                self.refuse_labels()?;
+                let rows = latest::entities(
+                    &self.store,
+                    prepared.snapshot.catalog(),
+                    resolved,
+                    &self.parameters,
+                    at,
+                    &self.options,
+                    HowMany::All,
+                );
+                Spine::reduce(&[rows.await?], resolved, &self.parameters)?
+            }
+            _ => Spine::reduce(&self.rows, resolved, &self.parameters)?,
+        };
+        let warnings = labels::check(&self.parameters, spine.schema(), resolved)?;
+        Ok((spine, warnings))
+    }
 
-        // Views by offline store: each store answers once for all of its views.
+    /// What one store is asked for some of the views.
+    fn request(&self, prepared: &Prepared, spine: &Spine, views: &[usize]) -> Result<HistoricalRead> {
+        let join = |index: &usize| {
+            let view = &prepared.resolved.views[*index];
+            let scan = crate::scan::scan_of(prepared.snapshot.catalog(), &view.view, &view.features)?;
+            let join = ViewJoin::new(scan, spine.key_indexes[*index].clone())
+                .with_ttl(view.view.ttl)
+                .with_known_until(self.parameters.known_until);
+            Ok(match self.parameters.knowledge {
+                Some(knowledge) => join.with_knowledge(knowledge),
+                None => join,
+            })
+        };
+        Ok(HistoricalRead {
+            rows: spine.entity_rows(),
+            views: views.iter().map(join).collect::<Result<_>>()?,
+        })
+    }
+
+    fn refuse_labels(&self) -> Result<()> {
+        match self.parameters.labels.first() {
+            None => Ok(()),
+            Some(label) => Err(larder_base::Error::input(format!(
+                "label `{label}` needs entity rows, which have it as a column"
+            ))
+            .help("give entity rows, or leave the labels out")),
+        }
+    }
+}
+
+/// A request against the definitions.
+struct Prepared {
+    snapshot: Arc<Snapshot>,
+    resolved: Arc<Resolved>,
+}
+
+impl Prepared {
+    /// Views by the offline store that reads them.
+    fn by_store(&self, store: &FeatureStore) -> BTreeMap<StoreName, Vec<usize>> {
         let mut by_store: BTreeMap<StoreName, Vec<usize>> = BTreeMap::new();
-        for (index, view) in resolved.views.iter().enumerate() {
+        for (index, view) in self.resolved.views.iter().enumerate() {
             let name = store.offline_name(view.source.store.clone());
             by_store.entry(name).or_default().push(index);
         }
-        let mut zip = Zip::new(spine.rows.num_rows(), resolved.views.len());
-        for (name, views) in by_store {
-            let mut joins = Vec::with_capacity(views.len());
-            for index in &views {
-                let view = &resolved.views[*index];
-                let scan = crate::scan::scan_of(snapshot.catalog(), &view.view, &view.features)?;
-                let mut join = ViewJoin::new(scan, spine.key_indexes[*index].clone()).with_ttl(view.view.ttl);
-                if let Some(knowledge) = self.knowledge {
-                    join = join.with_knowledge(knowledge);
-                }
-                joins.push(join);
-            }
-            let rows = EntityRows::batches(spine.keys.clone(), spine.times.clone());
-            let request = HistoricalRead { rows, views: joins };
-            zip.add(
-                views,
-                store
-                    .offline_store(&name)
-                    .await?
-                    .historical(request, &self.options)
-                    .await?,
-            );
-        }
-        Ok(assembly.stream(spine.rows, zip, snapshot.version(), started))
+        by_store
     }
 }

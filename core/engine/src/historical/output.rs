@@ -6,27 +6,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use larder_base::{Error, Result, ValueType, Version};
-use larder_core::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar};
+use larder_base::{Error, Result, ValueType};
+use larder_core::arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray,
+};
 use larder_core::arrow::compute::concat::concat_batches;
 use larder_core::arrow::compute::zip::zip;
 use larder_core::arrow::datatypes::{Field, Schema, SchemaRef};
 use larder_core::convert::{array_of, arrow_type};
-use larder_core::{JoinedView, ReadStats, ViewReport};
+use larder_core::{BatchStream, JoinedView};
 use parking_lot::Mutex;
-use serde::Serialize;
 
+use super::manifest::Inputs;
+use super::parts::Parts;
+use super::report::{DefaultCount, HistoricalReport, Tally};
 use super::spine::Spine;
 use super::zip::{Zip, Zipped};
 use crate::selection::Resolved;
 
 /// A training set: a stream of batches in the order of the entity rows.
 pub struct TrainingSet {
-    schema: SchemaRef,
-    batches: BoxStream<'static, Result<RecordBatch>>,
-    report: Arc<Mutex<HistoricalReport>>,
+    pub(super) schema: SchemaRef,
+    pub(super) batches: BatchStream,
+    pub(super) report: Arc<Mutex<HistoricalReport>>,
+    pub(super) inputs: Arc<Inputs>,
 }
 
 impl std::fmt::Debug for TrainingSet {
@@ -46,6 +50,19 @@ impl TrainingSet {
     /// What was found so far; complete when the stream has ended.
     pub fn report(&self) -> HistoricalReport {
         self.report.lock().clone()
+    }
+
+    /// What cuts the batches into the parts that were asked for, and digests each.
+    ///
+    /// # Errors
+    /// `Input` for a column to split by that is not there.
+    pub fn parts(&self) -> Result<Parts> {
+        Parts::new(&self.schema, &self.inputs.parameters)
+    }
+
+    /// What it was made from, for a manifest.
+    pub fn inputs(&self) -> Arc<Inputs> {
+        self.inputs.clone()
     }
 
     /// The whole training set as one batch.
@@ -69,36 +86,6 @@ impl Stream for TrainingSet {
     }
 }
 
-/// What making a training set found.
-#[derive(Debug, Clone, Default, Serialize)]
-#[non_exhaustive]
-pub struct HistoricalReport {
-    /// Version of the definitions.
-    pub version: Version,
-    /// Rows handed out.
-    pub rows: u64,
-    /// One entry per view and role.
-    pub views: Vec<ViewReport>,
-    /// Defaults that were filled in, per output column that has one.
-    pub defaults: Vec<DefaultCount>,
-    /// Files, row groups and bytes.
-    pub read: ReadStats,
-    /// Seconds from the call to the last batch.
-    pub seconds: f64,
-}
-
-/// How often a default was filled in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct DefaultCount {
-    /// The output column.
-    pub column: String,
-    /// Rows that were not found or expired.
-    pub filled: u64,
-    /// Nulls that were filled, too.
-    pub filled_null: u64,
-}
-
 /// How batches of the training set are put together.
 pub(super) struct Assembly {
     resolved: Arc<Resolved>,
@@ -110,7 +97,7 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn new(resolved: &Arc<Resolved>, spine: &Spine, event_times: bool) -> Result<Self> {
-        let mut fields: Vec<Arc<Field>> = spine.rows.schema_ref().fields().iter().cloned().collect();
+        let mut fields: Vec<Arc<Field>> = spine.schema().fields().iter().cloned().collect();
         let mut owners: BTreeMap<String, String> = BTreeMap::new();
         for field in &fields {
             owners.insert(
@@ -155,7 +142,7 @@ impl Assembly {
                 )?;
             }
         }
-        let metadata = spine.rows.schema_ref().metadata().clone();
+        let metadata = spine.schema().metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         Ok(Self {
             resolved: resolved.clone(),
@@ -167,62 +154,64 @@ impl Assembly {
 
     pub(super) fn stream(
         self,
-        rows: RecordBatch,
+        spine: Spine,
         zip: Zip,
-        version: Version,
-        started: Instant,
+        tally: Tally,
+        inputs: Arc<Inputs>,
+        report: HistoricalReport,
     ) -> TrainingSet {
-        let defaults = self
-            .resolved
-            .outputs
-            .iter()
-            .filter(|output| output.default.is_some());
-        let defaults = defaults.map(|output| DefaultCount {
+        let with_default = self.resolved.outputs.iter().filter(|o| o.default.is_some());
+        let defaults = with_default.map(|output| DefaultCount {
             column: output.name.clone(),
             ..DefaultCount::default()
         });
         let report = HistoricalReport {
-            version,
+            version: inputs.version,
             defaults: defaults.collect(),
-            ..HistoricalReport::default()
+            ..report
         };
+        let schema = self.schema.clone();
         let report = Arc::new(Mutex::new(report));
-        let (schema, shared) = (self.schema.clone(), report.clone());
-        let state = (self, rows, zip, shared, started);
-        let batches = stream::try_unfold(state, |(assembly, rows, mut zip, report, started)| async move {
-            match zip.next().await? {
-                Some(zipped) => {
-                    let batch = assembly.batch(&rows, &zipped, &mut report.lock())?;
-                    Ok(Some((batch, (assembly, rows, zip, report, started))))
-                }
-                None => {
-                    assembly.finish(&zip, &mut report.lock(), started);
-                    Ok(None)
-                }
-            }
+        let running = Running {
+            assembly: self,
+            spine,
+            zip,
+            tally,
+            report: report.clone(),
+        };
+        let batches = stream::try_unfold(running, |mut running| async move {
+            let batch = running.next().await?;
+            Ok(batch.map(|batch| (batch, running)))
         });
         TrainingSet {
             schema,
             batches: batches.boxed(),
             report,
+            inputs,
         }
     }
 
     fn batch(
         &self,
         rows: &RecordBatch,
+        times: &TimestampMicrosecondArray,
         zipped: &Zipped,
+        tally: &mut Tally,
         report: &mut HistoricalReport,
     ) -> Result<RecordBatch> {
-        let mut columns: Vec<ArrayRef> = rows.slice(zipped.start, zipped.rows).columns().to_vec();
+        tally.ages(times, zipped);
+        let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         let mut counts = report.defaults.iter_mut();
-        for (output, default) in self.resolved.outputs.iter().zip(&self.defaults) {
+        for (index, output) in self.resolved.outputs.iter().enumerate() {
             let view = &zipped.views[output.view];
             let column = &view.features[output.feature];
-            columns.push(match (default, default.as_ref().and_then(|_| counts.next())) {
+            let default = self.defaults[index].as_ref();
+            let column = match (default, default.and_then(|_| counts.next())) {
                 (Some(default), Some(count)) => fill(column, view, default, output.default_null, count)?,
                 _ => column.clone(),
-            });
+            };
+            tally.nulls(index, &column);
+            columns.push(column);
         }
         if self.event_times {
             let times = zipped
@@ -236,21 +225,35 @@ impl Assembly {
             Error::internal("an offline store answered in other types than declared").source(error)
         })
     }
+}
 
-    fn finish(&self, zip: &Zip, report: &mut HistoricalReport, started: Instant) {
-        let mut views = vec![ViewReport::default(); self.resolved.views.len()];
-        for (indexes, part) in zip.reports() {
-            let part = part.lock();
-            report.read.add(&part.read);
-            for (index, view) in indexes.into_iter().zip(&part.views) {
-                views[index] = view.clone();
-                if let Some(alias) = &self.resolved.views[index].alias {
-                    views[index].view = format!("{alias}={}", view.view);
-                }
-            }
-        }
-        report.views = views;
-        report.seconds = started.elapsed().as_secs_f64();
+/// A training set while it streams.
+struct Running {
+    assembly: Assembly,
+    spine: Spine,
+    zip: Zip,
+    tally: Tally,
+    report: Arc<Mutex<HistoricalReport>>,
+}
+
+impl Running {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.tally.polled();
+        let asked = Instant::now();
+        let zipped = self.zip.next().await?;
+        self.tally.joined(asked.elapsed());
+        let Some(zipped) = zipped else {
+            self.tally.finish(&self.zip, &mut self.report.lock());
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let (rows, times) = self.spine.window(zipped.start, zipped.rows);
+        let mut report = self.report.lock();
+        let batch = self
+            .assembly
+            .batch(&rows, &times, &zipped, &mut self.tally, &mut report)?;
+        self.tally.assembled(began.elapsed());
+        Ok(Some(batch))
     }
 }
 

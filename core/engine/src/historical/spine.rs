@@ -6,20 +6,22 @@ use std::sync::Arc;
 use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use larder_core::arrow::datatypes::Schema;
+use larder_core::arrow::datatypes::{Schema, SchemaRef};
+use larder_core::EntityRows;
 use larder_core::convert::{Zone, coerce, concat_rows};
 
+use super::parameters::Parameters;
 use crate::selection::Resolved;
 
 /// Entity rows and what offline stores need of them.
 #[derive(Debug)]
 pub(super) struct Spine {
     /// The caller's rows, untouched.
-    pub(super) rows: RecordBatch,
+    rows: RecordBatch,
     /// Distinct (column, type) pairs in canonical Arrow types.
-    pub(super) keys: Vec<ArrayRef>,
+    keys: Vec<ArrayRef>,
     /// `T`, without nulls.
-    pub(super) times: TimestampMicrosecondArray,
+    times: TimestampMicrosecondArray,
     /// For each view and each of its keys in canonical order, the index in `keys`.
     pub(super) key_indexes: Vec<Vec<usize>>,
 }
@@ -28,17 +30,17 @@ impl Spine {
     pub(super) fn reduce(
         batches: &[RecordBatch],
         resolved: &Resolved,
-        time_column: &str,
-        timezone: Option<&str>,
-        renames: &BTreeMap<String, String>,
+        parameters: &Parameters,
     ) -> Result<Self> {
-        let rows = one_batch(batches)?;
-        let zone = timezone
+        let rows = first_rows(one_batch(batches)?, parameters.limit);
+        let zone = parameters
+            .timezone
+            .as_deref()
             .map(Zone::new)
             .transpose()
             .map_err(|error| Error::input(error.to_string()))?;
-        let times = times(&rows, time_column, zone.as_ref())?;
-        refuse_unknown_renames(resolved, renames)?;
+        let times = times(&rows, &parameters.time_column, zone.as_ref())?;
+        refuse_unknown_renames(resolved, &parameters.keys)?;
 
         let mut known: Vec<(String, ValueType)> = Vec::new();
         let mut keys = Vec::new();
@@ -46,9 +48,7 @@ impl Spine {
         for view in &resolved.views {
             let mut indexes = Vec::with_capacity(view.keys.len());
             for role in &view.keys {
-                let column = renames
-                    .get(role.column.as_str())
-                    .map_or(role.column.as_str(), String::as_str);
+                let column = parameters.column_of(role.column.as_str());
                 let wanted = (column.to_owned(), role.key.value_type);
                 let index = match known.iter().position(|pair| *pair == wanted) {
                     Some(index) => index,
@@ -68,6 +68,34 @@ impl Spine {
             times,
             key_indexes,
         })
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// The caller's columns.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        self.rows.schema_ref()
+    }
+
+    /// What stores are asked with.
+    pub(super) fn entity_rows(&self) -> EntityRows {
+        EntityRows::batches(self.keys.clone(), self.times.clone())
+    }
+
+    /// Consecutive rows as the caller gave them, and their times.
+    pub(super) fn window(&self, start: usize, rows: usize) -> (RecordBatch, TimestampMicrosecondArray) {
+        (self.rows.slice(start, rows), self.times.slice(start, rows))
+    }
+}
+
+fn first_rows(rows: RecordBatch, limit: Option<u64>) -> RecordBatch {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    match rows.num_rows() > limit {
+        true => rows.slice(0, limit),
+        false => rows,
     }
 }
 
