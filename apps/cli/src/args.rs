@@ -95,6 +95,10 @@ pub(crate) enum Command {
     Describe(commands::describe::Args),
     /// Make a training set: entity rows in, the same rows with features out
     Historical(commands::historical::Args),
+    /// Look at the values of a service or view
+    Preview(commands::preview::Args),
+    /// Show why a view has its values for one entity at one time
+    Why(commands::why::Args),
     /// Bring offline rows to the online store
     Materialize(commands::materialize::Args),
     /// Read features online

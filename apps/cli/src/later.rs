@@ -7,11 +7,6 @@ use larder::error::suggest;
 const LATER: &[(&str, &str)] = &[
     ("search", "finds objects by text"),
     ("lineage", "shows what an object is made of and who uses it"),
-    ("preview", "shows current values of a service or view"),
-    (
-        "why",
-        "shows the candidate rows for one value, the winner, and why",
-    ),
     ("serve", "answers HTTP and gRPC requests"),
     ("import", "turns a Feast registry into YAML"),
     ("registry", "migrates a registry"),
@@ -31,6 +26,8 @@ const KNOWN: &[&str] = &[
     "list",
     "describe",
     "historical",
+    "preview",
+    "why",
     "materialize",
     "get",
     "push",

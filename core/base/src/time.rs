@@ -161,6 +161,27 @@ impl Span {
         Self(n * 86_400_000_000)
     }
 
+    /// For people who want to see how long it is at a glance, not exactly: `350 ms`, `2.5 h`, `40 d`.
+    pub fn about(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micros = self.0.unsigned_abs();
+        let units = [
+            (86_400_000_000_u64, "d"),
+            (3_600_000_000, "h"),
+            (60_000_000, "min"),
+            (1_000_000, "s"),
+            (1_000, "ms"),
+        ];
+        match units.iter().find(|(unit, _)| micros >= *unit) {
+            None => format!("{sign}{micros} µs"),
+            Some((unit, name)) => match micros as f64 / *unit as f64 {
+                // Nobody needs tenths of many.
+                many if many >= 10.0 => format!("{sign}{many:.0} {name}"),
+                few => format!("{sign}{few:.1} {name}"),
+            },
+        }
+    }
+
     /// As the standard library's duration; negative spans become zero.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(u64::try_from(self.0).unwrap_or(0))
@@ -245,6 +266,9 @@ mod tests {
         }
         assert_eq!("2w".parse::<Span>().unwrap().to_string(), "14d");
         assert_eq!("0".parse::<Span>().unwrap(), Span::ZERO);
+        assert_eq!(Span(12).about(), "12 µs");
+        assert_eq!(Span(9_000_000_000).about(), "2.5 h");
+        assert_eq!(Span::days(-40).about(), "-40 d");
         for wrong in ["", "7", "d", "7 d", "-7d", "7days", "99999999999999w"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }

@@ -33,12 +33,18 @@ mod lazy;
 pub mod materialize;
 pub mod online;
 #[cfg(feature = "offline")]
+pub mod preview;
+#[cfg(feature = "offline")]
 pub mod push;
 #[cfg(feature = "offline")]
 mod scan;
 pub mod selection;
+#[cfg(feature = "offline")]
+mod sensitive;
 mod status;
 mod store;
+#[cfg(feature = "offline")]
+pub mod why;
 pub mod yaml;
 
 pub use apply::{Applied, ApplyOptions, Backfill, Plan, SavedPlan};
@@ -54,7 +60,13 @@ pub use historical::{Historical, HistoricalExplanation, HistoricalReport, Manife
 pub use materialize::{Materialize, MaterializeEvent, MaterializeReport, ViewRun};
 pub use online::{OnlinePlan, Reading, Session, Signature, TensorSpec};
 #[cfg(feature = "offline")]
+pub use preview::{Preview, PreviewReport};
+#[cfg(feature = "offline")]
 pub use push::{Push, PushReport, PushTarget};
 pub use selection::Selection;
+#[cfg(feature = "offline")]
+pub use sensitive::{Sensitive, ShownValue};
 pub use status::{RunStatus, ViewStatus};
 pub use store::{FeatureStore, FeatureStoreBuilder};
+#[cfg(feature = "offline")]
+pub use why::{Verdict, Why, WhyReport};

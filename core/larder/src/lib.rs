@@ -67,8 +67,9 @@ pub use larder_engine::{
 };
 #[cfg(feature = "offline")]
 pub use larder_engine::{
-    Historical, HistoricalReport, Materialize, MaterializeEvent, MaterializeReport, Push, PushReport,
-    PushTarget, TrainingSet, ViewRun,
+    Historical, HistoricalExplanation, HistoricalReport, Manifest, Materialize, MaterializeEvent,
+    MaterializeReport, Preview, PreviewReport, Push, PushReport, PushTarget, Sensitive, ShownValue, Split,
+    TrainingSet, Verdict, ViewRun, Why, WhyReport, historical,
 };
 
 /// The online store in one folder.

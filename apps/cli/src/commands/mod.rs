@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod materialize;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod push;
 pub(crate) mod rollback;
 pub(crate) mod schema;
@@ -21,6 +22,7 @@ pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod stores;
 pub(crate) mod validate;
+pub(crate) mod why;
 
 use larder::Result;
 
@@ -49,6 +51,8 @@ pub(crate) async fn run(cx: &Context, command: Command) -> Result<Report> {
         Command::List(args) => list::run(cx, args).await,
         Command::Describe(args) => describe::run(cx, args).await,
         Command::Historical(args) => historical::run(cx, args).await,
+        Command::Preview(args) => preview::run(cx, args).await,
+        Command::Why(args) => why::run(cx, args).await,
         Command::Materialize(args) => materialize::run(cx, args).await,
         Command::Get(args) => get::run(cx, args).await,
         Command::Push(args) => push::run(cx, args).await,

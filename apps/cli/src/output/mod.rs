@@ -169,6 +169,11 @@ pub(crate) fn elapsed(of: std::time::Duration) -> String {
     }
 }
 
+/// An age in µs that people read at a glance: `350 ms`, `2.5 h`, `40 d`.
+pub(crate) fn age(micros: u64) -> String {
+    larder::Span(i64::try_from(micros).unwrap_or(i64::MAX)).about()
+}
+
 /// A size that people read at a glance.
 pub(crate) fn size(bytes: u64) -> String {
     let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -201,6 +206,7 @@ mod tests {
         assert_eq!(elapsed(Duration::from_millis(45)), "45 ms");
         assert_eq!(elapsed(Duration::from_millis(6_700)), "6.7 s");
         assert_eq!(size(1_536), "1.5 KiB");
+        assert_eq!(age(40 * 86_400_000_000), "40 d");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 mod aside;
 mod csv;
 mod read;
+mod whole;
 mod write;
 
 pub(crate) use aside::Aside;
-pub(crate) use read::{Columns, read, sift};
-pub(crate) use write::{RowsFile, in_utc, write_csv};
+pub(crate) use read::{Batches, Columns, batches, read, sift};
+pub(crate) use whole::WholeFile;
+pub(crate) use write::{RowsFile, Sealed, in_utc, write_csv};

@@ -27,11 +27,23 @@ impl Columns {
     }
 }
 
+/// Rows of a file, batch by batch.
+pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 /// Reads all rows of a CSV (`.csv`), Parquet (`.parquet`) or Arrow IPC file (`.arrow`, `.feather`).
 ///
 /// # Errors
 /// `NotFound` where there is no such file, `Input` for rows that cannot be read, with their line.
 pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
+    let rows: Vec<RecordBatch> = batches(path, columns)?.collect::<Result<_>>()?;
+    Ok(rows)
+}
+
+/// As [`read`], batch by batch; a CSV is read at once.
+///
+/// # Errors
+/// As [`read`], some of them on the way.
+pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
     let extension = path
         .extension()
         .and_then(|e| e.to_str())
@@ -47,21 +59,24 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
         );
     }
     let file = open(path)?;
-    let damaged = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::input(format!("`{}` cannot be read", path.display())).source(cause)
+    let shown = path.display().to_string();
+    let damaged = move |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::input(format!("`{shown}` cannot be read")).source(cause)
     };
-    match extension.as_str() {
-        "csv" => csv::read(path, file, columns),
-        "parquet" => ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(65_536).build())
-            .map_err(|e| damaged(e.into()))?
-            .collect::<Result<_, _>>()
-            .map_err(|e| damaged(e.into())),
-        _ => arrow_ipc::reader::FileReader::try_new(file, None)
-            .map_err(|e| damaged(e.into()))?
-            .collect::<Result<_, _>>()
-            .map_err(|e| damaged(e.into())),
-    }
+    Ok(match extension.as_str() {
+        "csv" => Box::new(csv::read(path, file, columns)?.into_iter().map(Ok)),
+        "parquet" => {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+                .and_then(|builder| builder.with_batch_size(65_536).build())
+                .map_err(|e| damaged(e.into()))?;
+            Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
+        }
+        _ => {
+            let reader =
+                arrow_ipc::reader::FileReader::try_new(file, None).map_err(|e| damaged(e.into()))?;
+            Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
+        }
+    })
 }
 
 /// As [`read`], but rows of a CSV with a wrong cell are set aside; files with types have none.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
@@ -11,11 +11,17 @@ use larder::convert::{arrow_type, coerce, infer_type, value_at};
 use larder::{Error, Result, ValueType};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+
+use super::whole::{Temporary, cannot, folder};
+
+/// Encoded bytes of a Parquet row group: large enough to read well, small enough to be written
+/// from memory, of several files at once.
+const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// A file of rows under a temporary name beside its place, until [`RowsFile::finish`].
 pub(crate) struct RowsFile {
-    path: PathBuf,
     temporary: Temporary,
     writer: Writer,
 }
@@ -26,15 +32,30 @@ enum Writer {
     Arrow(Box<arrow_ipc::writer::FileWriter<BufWriter<File>>>),
 }
 
-/// Removed when dropped, unless it got its name.
-struct Temporary(Option<PathBuf>);
+/// A file that is complete and durable, and waits for its name.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    temporary: Temporary,
+    bytes: u64,
+}
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            // A file that cannot be removed is no reason to hide why the work failed.
-            let _ = std::fs::remove_file(path);
-        }
+impl Sealed {
+    /// Where the file belongs.
+    pub(crate) fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Gives the file its name; what stood there is replaced at once.
+    ///
+    /// # Errors
+    /// `Unavailable` when that fails; then nothing is left behind.
+    pub(crate) fn place(self) -> Result<()> {
+        self.temporary.place()
     }
 }
 
@@ -64,16 +85,14 @@ impl RowsFile {
     pub(crate) fn create(path: &Path, schema: &SchemaRef) -> Result<Self> {
         Self::check(path)?;
         let kind = kind(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder(path).join(format!(".{name}.{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(|cause| cannot(path, cause))?;
-        let guard = Temporary(Some(temporary));
+        let (temporary, file) = Temporary::create(path)?;
         let file = BufWriter::new(file);
         let writer = match kind {
             Kind::Parquet => {
                 let level = ZstdLevel::try_new(3).map_err(|cause| cannot(path, cause))?;
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(level))
+                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
                     .build();
                 let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
                 Writer::Parquet(Box::new(writer.map_err(|cause| cannot(path, cause))?))
@@ -84,11 +103,18 @@ impl RowsFile {
                 Writer::Arrow(Box::new(writer.map_err(|cause| cannot(path, cause))?))
             }
         };
-        Ok(Self {
-            path: path.to_owned(),
-            temporary: guard,
-            writer,
-        })
+        Ok(Self { temporary, writer })
+    }
+
+    /// Adds metadata that Parquet and Arrow files carry; a CSV has no place for it.
+    pub(crate) fn note(&mut self, key: &str, value: &str) {
+        match &mut self.writer {
+            Writer::Parquet(writer) => {
+                writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
+            }
+            Writer::Csv(..) => {}
+            Writer::Arrow(writer) => writer.write_metadata(key, value),
+        }
     }
 
     /// Adds rows.
@@ -96,7 +122,7 @@ impl RowsFile {
     /// # Errors
     /// `Unavailable` when they cannot be written, such as on a full disk.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let path = &self.path;
+        let path = self.temporary.path();
         match &mut self.writer {
             Writer::Parquet(writer) => writer.write(batch).map_err(|cause| cannot(path, cause)),
             Writer::Csv(writer, _) => writer.write(&flat(batch)?).map_err(|cause| cannot(path, cause)),
@@ -108,33 +134,41 @@ impl RowsFile {
     ///
     /// # Errors
     /// `Unavailable` when that fails; then nothing is left behind.
-    pub(crate) fn finish(mut self) -> Result<u64> {
-        let path = self.path.clone();
+    pub(crate) fn finish(self) -> Result<u64> {
+        let sealed = self.seal()?;
+        let bytes = sealed.bytes();
+        sealed.place()?;
+        Ok(bytes)
+    }
+
+    /// Makes the file complete and durable.
+    ///
+    /// # Errors
+    /// `Unavailable` when that fails; then nothing is left behind.
+    pub(crate) fn seal(self) -> Result<Sealed> {
+        let Self { temporary, writer } = self;
+        let path = temporary.path();
         let into_file = |buffered: BufWriter<File>| {
             buffered
                 .into_inner()
-                .map_err(|cause| cannot(&path, cause.into_error()))
+                .map_err(|cause| cannot(path, cause.into_error()))
         };
-        let file = match self.writer {
-            Writer::Parquet(writer) => into_file(writer.into_inner().map_err(|cause| cannot(&path, cause))?)?,
+        let file = match writer {
+            Writer::Parquet(writer) => into_file(writer.into_inner().map_err(|cause| cannot(path, cause))?)?,
             Writer::Csv(mut writer, schema) => {
                 // Without rows nothing has written the header yet.
                 let empty = flat(&RecordBatch::new_empty(schema))?;
-                writer.write(&empty).map_err(|cause| cannot(&path, cause))?;
+                writer.write(&empty).map_err(|cause| cannot(path, cause))?;
                 into_file(writer.into_inner())?
             }
             Writer::Arrow(mut writer) => {
-                writer.finish().map_err(|cause| cannot(&path, cause))?;
-                into_file(writer.into_inner().map_err(|cause| cannot(&path, cause))?)?
+                writer.finish().map_err(|cause| cannot(path, cause))?;
+                into_file(writer.into_inner().map_err(|cause| cannot(path, cause))?)?
             }
         };
-        file.sync_all().map_err(|cause| cannot(&path, cause))?;
-        let bytes = file.metadata().map_err(|cause| cannot(&path, cause))?.len();
-        if let Some(temporary) = self.temporary.0.as_ref() {
-            std::fs::rename(temporary, &path).map_err(|cause| cannot(&path, cause))?;
-        }
-        self.temporary.0 = None;
-        Ok(bytes)
+        file.sync_all().map_err(|cause| cannot(path, cause))?;
+        let bytes = file.metadata().map_err(|cause| cannot(path, cause))?.len();
+        Ok(Sealed { temporary, bytes })
     }
 }
 
@@ -160,17 +194,6 @@ fn kind(path: &Path) -> Result<Kind> {
                 .help("write to .parquet, .csv or .arrow"),
         ),
     }
-}
-
-fn folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn cannot(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unavailable(format!("`{}` cannot be written", path.display())).source(cause)
 }
 
 /// Writes rows as CSV with a header.

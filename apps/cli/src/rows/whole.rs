@@ -1,0 +1,95 @@
+//! How does a file get its name: at once, when all of it is durable, or never?
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use larder::{Error, Result};
+
+/// A file under a temporary name beside its place; removed when dropped, unless it was placed.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.temporary.take() {
+            // A file that cannot be removed is no reason to hide why the work failed.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Temporary {
+    /// Makes the file; its place stays as it is.
+    pub(super) fn create(path: &Path) -> Result<(Self, File)> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = folder(path).join(format!(".{name}.{}.tmp", std::process::id()));
+        let file = File::create(&temporary).map_err(|cause| cannot(path, cause))?;
+        let temporary = Self {
+            path: path.to_owned(),
+            temporary: Some(temporary),
+        };
+        Ok((temporary, file))
+    }
+
+    /// Where the file belongs.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name; what stood there is replaced at once.
+    pub(super) fn place(mut self) -> Result<()> {
+        if let Some(temporary) = self.temporary.as_ref() {
+            std::fs::rename(temporary, &self.path).map_err(|cause| cannot(&self.path, cause))?;
+        }
+        self.temporary = None;
+        // The folder is synced too, or a crash could forget the file's new name. Not every file
+        // system can; the name stands all the same.
+        if let Ok(folder) = File::open(folder(&self.path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// A whole file of text that waits for its name.
+#[derive(Debug)]
+pub(crate) struct WholeFile(Temporary);
+
+impl WholeFile {
+    /// Writes the text, durable and under a temporary name.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be written.
+    pub(crate) fn write(path: &Path, text: &str) -> Result<Self> {
+        let (temporary, mut file) = Temporary::create(path)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(|cause| cannot(path, cause))?;
+        Ok(Self(temporary))
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// `Unavailable` when that fails; then nothing is left behind.
+    pub(crate) fn place(self) -> Result<()> {
+        self.0.place()
+    }
+}
+
+/// The folder of a file.
+pub(super) fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The error for a file that cannot be written.
+pub(super) fn cannot(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::unavailable(format!("`{}` cannot be written", path.display())).source(cause)
+}
