@@ -150,7 +150,13 @@ impl Preview {
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
         let mut hidden = Vec::new();
         let schema = rows.schema();
-        let named = || schema.fields().iter().map(|field| field.name()).zip(rows.columns());
+        let named = || {
+            schema
+                .fields()
+                .iter()
+                .map(|field| field.name())
+                .zip(rows.columns())
+        };
         for (name, column) in named().filter(|(name, _)| *name != AT && **name != event) {
             let is_sensitive = sensitivity.get(name).is_some_and(|s| !s.is_none());
             match is_sensitive && self.sensitive == Sensitive::Masked {
@@ -181,7 +187,10 @@ impl Preview {
 
 /// The features of each view, each view once, in the order of the service.
 fn wanted(catalog: &Catalog, name: &str) -> Result<Vec<(ViewName, Vec<FeatureName>)>> {
-    let selection = match (catalog.feature_services.get(name), catalog.feature_views.get(name)) {
+    let selection = match (
+        catalog.feature_services.get(name),
+        catalog.feature_views.get(name),
+    ) {
         (Some(_), _) => Selection::service(name),
         (None, Some(_)) => Selection::features([name]),
         (None, None) => {

@@ -68,8 +68,9 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
             false => batch_table(&view.rows)?,
         });
     }
-    let mut report =
-        Report::new(json!({ "name": args.name, "version": found.version, "at": found.at, "views": documents }));
+    let mut report = Report::new(
+        json!({ "name": args.name, "version": found.version, "at": found.at, "views": documents }),
+    );
     for (view, table) in found.views.iter().zip(tables) {
         report = report.text(format!("{} at {}", view.view, found.at)).table(table);
         if view.rows.num_rows() == 0 {

@@ -72,8 +72,7 @@ pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
             Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
         }
         _ => {
-            let reader =
-                arrow_ipc::reader::FileReader::try_new(file, None).map_err(|e| damaged(e.into()))?;
+            let reader = arrow_ipc::reader::FileReader::try_new(file, None).map_err(|e| damaged(e.into()))?;
             Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
         }
     })

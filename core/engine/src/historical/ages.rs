@@ -49,7 +49,9 @@ impl Ages {
 
     /// The age at the nearest rank.
     fn quantile(&self, percent: u64) -> u64 {
-        let rank = (u128::from(self.total) * u128::from(percent)).div_ceil(100).max(1);
+        let rank = (u128::from(self.total) * u128::from(percent))
+            .div_ceil(100)
+            .max(1);
         let mut seen = 0_u128;
         for (index, count) in self.counts.iter().enumerate() {
             seen += u128::from(*count);

@@ -160,11 +160,11 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
     let (was, now) = (by_name(was), by_name(now));
     let none = BTreeMap::new();
     let mut found = Vec::new();
-    for source in was.keys().chain(now.keys().filter(|name| !was.contains_key(*name))) {
-        let (was, now) = (
-            was.get(source).unwrap_or(&none),
-            now.get(source).unwrap_or(&none),
-        );
+    for source in was
+        .keys()
+        .chain(now.keys().filter(|name| !was.contains_key(*name)))
+    {
+        let (was, now) = (was.get(source).unwrap_or(&none), now.get(source).unwrap_or(&none));
         let mut tell = |path: &str, how: String| {
             found.push(Difference::new(
                 Changed::SourceFile,
@@ -178,7 +178,9 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
                 Some(new) if new.bytes != old.bytes => {
                     tell(path, format!("changed: {}", sizes(old.bytes, new.bytes)));
                 }
-                Some(new) if new.tag != old.tag => tell(path, "was written again in the same size".to_owned()),
+                Some(new) if new.tag != old.tag => {
+                    tell(path, "was written again in the same size".to_owned())
+                }
                 Some(_) => {}
             }
         }

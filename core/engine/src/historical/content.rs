@@ -10,10 +10,10 @@ use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use larder_core::arrow::cast::cast;
 use larder_core::arrow::cast::display::{ArrayFormatter, FormatOptions};
 use larder_core::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Field,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Field, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed, xxh3_128};
@@ -210,14 +210,22 @@ impl<'a> Writer<'a> {
                 let values = column.as_primitive::<Float32Type>().values();
                 Box::new(|row, out| {
                     // All that is not a number is one.
-                    let value = if values[row].is_nan() { f32::NAN } else { values[row] };
+                    let value = if values[row].is_nan() {
+                        f32::NAN
+                    } else {
+                        values[row]
+                    };
                     put(out, &value.to_le_bytes())
                 })
             }
             DataType::Float64 => {
                 let values = column.as_primitive::<Float64Type>().values();
                 Box::new(|row, out| {
-                    let value = if values[row].is_nan() { f64::NAN } else { values[row] };
+                    let value = if values[row].is_nan() {
+                        f64::NAN
+                    } else {
+                        values[row]
+                    };
                     put(out, &value.to_le_bytes())
                 })
             }
@@ -244,7 +252,9 @@ impl<'a> Writer<'a> {
                 let list = column.as_list::<i32>();
                 let items = list.values().clone();
                 let offsets = list.offsets().clone();
-                lists(items, move |row| (offsets[row] as usize, offsets[row + 1] as usize))
+                lists(items, move |row| {
+                    (offsets[row] as usize, offsets[row + 1] as usize)
+                })
             }
             DataType::FixedSizeList(_, length) => {
                 let length = usize::try_from(*length).unwrap_or(0);

@@ -104,9 +104,7 @@ impl Historical {
                 let plan = &mut explanation.views[index];
                 plan.read = Some(view.read);
                 let skipped = view.skipped.into_iter();
-                plan.skipped = skipped
-                    .map(|(reason, count)| Skipped { reason, count })
-                    .collect();
+                plan.skipped = skipped.map(|(reason, count)| Skipped { reason, count }).collect();
             }
         }
         Ok(explanation)

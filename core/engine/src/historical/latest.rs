@@ -51,16 +51,10 @@ pub(crate) async fn entities(
         }
     }
     let mut keys = EntityKeys::new();
-    match columns.is_empty() {
-        // Views without an entity have one row.
-        true => keys.push(&[]),
-        false => found.iter().for_each(|key| keys.push(key)),
-    }
-    let rows = keys.len();
-    let arrays = match columns.is_empty() {
-        true => Vec::new(),
-        false => key_arrays(&join_keys, &keys)?,
-    };
+    found.iter().for_each(|key| keys.push(key));
+    // Views without an entity have one row.
+    let rows = if columns.is_empty() { 1 } else { keys.len() };
+    let arrays = key_arrays(&join_keys, &keys)?;
     let names = columns
         .iter()
         .map(|role| parameters.column_of(role.column.as_str()).to_owned());
@@ -86,7 +80,8 @@ fn same_entity(resolved: &Resolved) -> Result<Vec<RoleKey>> {
         keys
     };
     let same = |a: &[RoleKey], b: &[RoleKey]| {
-        let pair = |(a, b): (&RoleKey, &RoleKey)| a.column == b.column && a.key.value_type == b.key.value_type;
+        let pair =
+            |(a, b): (&RoleKey, &RoleKey)| a.column == b.column && a.key.value_type == b.key.value_type;
         a.len() == b.len() && a.iter().zip(b).all(pair)
     };
     let mut keyed = resolved.views.iter().filter(|view| !view.keys.is_empty());

@@ -23,9 +23,7 @@ pub use ages::AgeReport;
 pub use compare::{Changed, Difference, definitions as definition_differences};
 pub use content::{ColumnContent, Content, ContentHash, row_hashes};
 pub use explain::{HistoricalExplanation, Skipped, ViewPlan};
-pub use manifest::{
-    DefinitionUsed, EntityFile, Inputs, Manifest, ManifestColumn, ManifestOutput, ViewUsed,
-};
+pub use manifest::{DefinitionUsed, EntityFile, Inputs, Manifest, ManifestColumn, ManifestOutput, ViewUsed};
 pub use output::TrainingSet;
 pub use parameters::{Parameters, RowsFrom};
 pub use parts::Parts;
@@ -212,7 +210,15 @@ impl Historical {
         if let RowsFrom::Range { from, until } = self.parameters.rows {
             let Prepared { snapshot, resolved } = &prepared;
             self.refuse_labels()?;
-            return range::run(&self.store, snapshot, resolved, inputs, (from, until), &self.options).await;
+            return range::run(
+                &self.store,
+                snapshot,
+                resolved,
+                inputs,
+                (from, until),
+                &self.options,
+            )
+            .await;
         }
         let (spine, warnings) = self.spine(&prepared).await?;
         let assembly = Assembly::new(&prepared.resolved, &spine, self.parameters.event_times)?;

@@ -9,7 +9,8 @@ use larder_core::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use larder_core::arrow::compute::filter::filter_record_batch;
 use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use larder_core::{
-    BatchStream, EntityRows, HistoricalRead, LatestRead, OfflineOptions, Phase, RangeRead, SourceFiles, ViewJoin,
+    BatchStream, EntityRows, HistoricalRead, LatestRead, OfflineOptions, Phase, RangeRead, SourceFiles,
+    ViewJoin,
 };
 use parking_lot::Mutex;
 
@@ -43,15 +44,19 @@ pub(super) async fn run(
     let scan = crate::scan::scan_of(snapshot.catalog(), &view.view, &view.features)?;
     let offline = store.store_of(&view.source).await?;
     if !offline.capabilities().range {
-        return Err(Error::unsupported("the offline store of this view cannot read ranges")
-            .with("source", &view.source.name)
-            .help("give entity rows"));
+        return Err(
+            Error::unsupported("the offline store of this view cannot read ranges")
+                .with("source", &view.source.name)
+                .help("give entity rows"),
+        );
     }
     let sources = sources_of(offline.as_ref(), &scan).await?;
     let shape = Shape::new(resolved, view, parameters)?;
     // One thread reads in the source's own order, so that two runs give the same rows.
     let options = options.clone().with_threads(1);
-    let visible = parameters.known_until.map(|until| visible_at(scan.clone(), until));
+    let visible = parameters
+        .known_until
+        .map(|until| visible_at(scan.clone(), until));
     let rows = offline.range(RangeRead::new(scan, from, until), &options).await?;
     let report = HistoricalReport {
         version: inputs.version,
@@ -98,7 +103,11 @@ async fn sources_of(
     scan: &larder_core::ViewScan,
 ) -> Result<Vec<SourceFiles>> {
     use larder_core::convert::null_array;
-    let keys: Vec<ArrayRef> = scan.keys.iter().map(|key| null_array(key.key.value_type, 0)).collect();
+    let keys: Vec<ArrayRef> = scan
+        .keys
+        .iter()
+        .map(|key| null_array(key.key.value_type, 0))
+        .collect();
     let indexes = (0..keys.len()).collect();
     let request = HistoricalRead {
         rows: EntityRows::batches(keys, Vec::<i64>::new().into()),
@@ -139,9 +148,14 @@ impl Shape {
             named.push((output.name.clone(), arrow_type(of), keys + 2 + output.feature));
         }
         for (index, (name, ..)) in named.iter().enumerate() {
-            if named[..index].iter().any(|(other, ..)| other.eq_ignore_ascii_case(name)) {
-                return Err(Error::input(format!("two output columns would be named `{name}`"))
-                    .help("ask for full names (`--full-names`), or name the time with `--time-column`"));
+            if named[..index]
+                .iter()
+                .any(|(other, ..)| other.eq_ignore_ascii_case(name))
+            {
+                return Err(
+                    Error::input(format!("two output columns would be named `{name}`"))
+                        .help("ask for full names (`--full-names`), or name the time with `--time-column`"),
+                );
             }
         }
         let fields: Vec<Field> = named
@@ -213,7 +227,9 @@ impl Running {
                 filter_record_batch(&batch, &mask.collect::<BooleanArray>()).map_err(arrow)?
             }
         };
-        let rows = batch.num_rows().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let rows = batch
+            .num_rows()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let batch = batch.slice(0, rows);
         self.left -= rows as u64;
         let columns = self.shape.places.iter().map(|place| batch.column(*place).clone());

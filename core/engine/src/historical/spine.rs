@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
+use larder_core::EntityRows;
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use larder_core::arrow::datatypes::{Schema, SchemaRef};
-use larder_core::EntityRows;
 use larder_core::convert::{Zone, coerce, concat_rows};
 
 use super::parameters::Parameters;

@@ -119,7 +119,10 @@ impl Split {
                 return Err(Error::input(format!("`{name}` cannot name a part"))
                     .help("use letters, digits, `_` and `-`: it becomes part of a file's name"));
             }
-            if names[..index].iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            if names[..index]
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name))
+            {
                 return Err(Error::input(format!("two parts are named `{name}`")));
             }
         }
@@ -225,7 +228,10 @@ fn hash_parts(text: &str) -> Result<Vec<HashPart>> {
         };
         let weight = weight.parse::<u32>().ok().filter(|weight| *weight > 0);
         let weight = weight.ok_or_else(|| {
-            Error::input(format!("part `{name}` has no weight that is a whole number from 1")).help(FORMS)
+            Error::input(format!(
+                "part `{name}` has no weight that is a whole number from 1"
+            ))
+            .help(FORMS)
         })?;
         Ok(HashPart { name, weight })
     };
@@ -290,11 +296,7 @@ impl Splitter {
                 zone,
                 spans: spans(parts, *embargo),
             },
-            Split::Hash {
-                columns,
-                parts,
-                seed,
-            } => Rule::Hash {
+            Split::Hash { columns, parts, seed } => Rule::Hash {
                 columns: columns
                     .iter()
                     .map(|name| HashColumn::new(schema, name))
@@ -504,7 +506,10 @@ mod tests {
             parse("hash:u+v:1,1,1,1").unwrap().names(),
             ["part1", "part2", "part3", "part4"]
         );
-        assert_eq!(parse("hash:u:fit=9,holdout=1").unwrap().names(), ["fit", "holdout"]);
+        assert_eq!(
+            parse("hash:u:fit=9,holdout=1").unwrap().names(),
+            ["fit", "holdout"]
+        );
     }
 
     #[test]
@@ -526,7 +531,16 @@ mod tests {
         };
         assert_eq!(
             [i64::MIN, 89, 90, 99, 100, 104, 105, i64::MAX].map(shown),
-            ["train", "train", "outside", "outside", "embargoed", "embargoed", "test", "test"]
+            [
+                "train",
+                "train",
+                "outside",
+                "outside",
+                "embargoed",
+                "embargoed",
+                "test",
+                "test"
+            ]
         );
     }
 

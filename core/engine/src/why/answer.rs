@@ -44,7 +44,10 @@ fn found(winner: &Times, verdicts: &[Verdict], rule: &Rule, null_feature: Option
     }
     let later = winner.created.filter(|created| *created > rule.at);
     let trusted = |created: &Micros| rule.trusted_from.is_none_or(|from| *created >= from);
-    if let Some(created) = later.filter(trusted).filter(|_| rule.knowledge == Knowledge::TieBreak) {
+    if let Some(created) = later
+        .filter(trusted)
+        .filter(|_| rule.knowledge == Knowledge::TieBreak)
+    {
         text += &format!("; it was written later, at {created}: with knowledge `as_of` it would not count");
     }
     text
@@ -66,7 +69,10 @@ fn none(rows: &[Times], verdicts: &[Verdict], rule: &Rule) -> String {
         (Verdict::Future, "not happened yet"),
         (Verdict::NotYetAvailable, "not been available yet"),
         (Verdict::CreatedLater, "not been written yet"),
-        (Verdict::NotVisible, "not been visible at the instant of known_until"),
+        (
+            Verdict::NotVisible,
+            "not been visible at the instant of known_until",
+        ),
     ];
     let told: Vec<String> = reasons
         .into_iter()

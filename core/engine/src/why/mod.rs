@@ -259,7 +259,11 @@ impl Why {
     fn keys(&self, catalog: &Catalog, view: &FeatureView) -> Result<Vec<ArrayRef>> {
         let keys = catalog.join_keys(view)?;
         let known = || keys.iter().map(|key| key.name.as_str());
-        if let Some((unknown, _)) = self.entity.iter().find(|(name, _)| !known().any(|key| key == name)) {
+        if let Some((unknown, _)) = self
+            .entity
+            .iter()
+            .find(|(name, _)| !known().any(|key| key == name))
+        {
             return Err(Error::input(format!(
                 "`{unknown}` is not a join key of feature view `{}`",
                 view.name
@@ -310,13 +314,14 @@ async fn rows_of(offline: &dyn OfflineStore, scan: &ViewScan, keys: &[ArrayRef])
     let Some(wanted) = wanted.get(0) else {
         return Ok(Vec::new());
     };
-    let request =
-        RangeRead::new(scan.clone(), Micros::MIN, Micros::MAX).with_keys(Some(keys.to_vec()));
+    let request = RangeRead::new(scan.clone(), Micros::MIN, Micros::MAX).with_keys(Some(keys.to_vec()));
     let mut batches = offline.range(request, &OfflineOptions::default()).await?;
     let mut found = Vec::new();
     while let Some(batch) = batches.try_next().await? {
         let mut there = EntityKeys::new();
-        encode_keys(&join_keys, batch.columns(), batch.num_rows(), &mut there)?;
+        // Only the key columns: a null elsewhere is no null key.
+        let key_columns = &batch.columns()[..join_keys.len()];
+        encode_keys(&join_keys, key_columns, batch.num_rows(), &mut there)?;
         let mask: BooleanArray = there.iter().map(|key| Some(key == Some(wanted))).collect();
         if mask.true_count() > 0 {
             let rows = filter_record_batch(&batch, &mask)

@@ -104,7 +104,10 @@ impl Rule {
 /// store knows their order.
 pub(super) fn judge(rows: &[Times], rule: &Rule) -> Vec<Verdict> {
     let excluded: Vec<Option<Verdict>> = rows.iter().map(|row| rule.excluded(row)).collect();
-    let candidates = rows.iter().zip(&excluded).filter(|(_, excluded)| excluded.is_none());
+    let candidates = rows
+        .iter()
+        .zip(&excluded)
+        .filter(|(_, excluded)| excluded.is_none());
     // Absent created times and tie-breaks are smallest, as Option orders them.
     let best = candidates.map(|(row, _)| row).max();
     let judge = |(row, excluded): (&Times, &Option<Verdict>)| match (excluded, best) {
@@ -202,9 +205,6 @@ mod tests {
             at: Micros::MIN,
             ..rule()
         };
-        assert_eq!(
-            judge(&[row(i64::MAX, None, None)], &extreme),
-            [Verdict::Future]
-        );
+        assert_eq!(judge(&[row(i64::MAX, None, None)], &extreme), [Verdict::Future]);
     }
 }

@@ -33,7 +33,11 @@ pub(super) async fn verify(
         Ok((now, compared)) => (Some(now.with_entities(entities.clone())), compared),
         Err(error) if is_finding(&error) => {
             let mut differences = causes(store, &manifest, entities.as_ref()).await?;
-            differences.push(Difference::new(Changed::Run, "cannot be made again", error.message()));
+            differences.push(Difference::new(
+                Changed::Run,
+                "cannot be made again",
+                error.message(),
+            ));
             return Ok(told(&manifest, path, None, &differences, &[]));
         }
         Err(error) => return Err(error),
@@ -269,10 +273,7 @@ fn file_line(path: &Path, compared: &Compared, same: bool) -> String {
     let first: Vec<String> = compared.first.iter().map(u64::to_string).collect();
     let first = first.join(", ");
     match (compared.found, compared.rows) {
-        (false, _) => format!(
-            "{}: is not there to compare rows with",
-            path.display()
-        ),
+        (false, _) => format!("{}: is not there to compare rows with", path.display()),
         (true, 0) => format!("{}: holds these rows", path.display()),
         (true, rows) if same => format!(
             "{}: the file was changed since it was written, {} rows differ, the first: row {first}",

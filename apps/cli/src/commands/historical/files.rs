@@ -58,7 +58,11 @@ impl Files {
     /// that one that is there describes the files beside it.
     pub(super) fn finish(self, out: &Path, manifest: &mut Manifest) -> Result<PathBuf> {
         let mut sealed: Vec<Sealed> = Vec::with_capacity(self.0.len());
-        let notes: Vec<String> = manifest.outputs.iter().map(|output| note(manifest, output)).collect();
+        let notes: Vec<String> = manifest
+            .outputs
+            .iter()
+            .map(|output| note(manifest, output))
+            .collect();
         for (mut file, note) in self.0.into_iter().zip(notes) {
             file.note(NOTE, &note);
             sealed.push(file.seal()?);
@@ -72,7 +76,7 @@ impl Files {
         match std::fs::remove_file(&path) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                 return Err(
-                    Error::unavailable(format!("`{}` cannot be replaced", path.display())).source(cause)
+                    Error::unavailable(format!("`{}` cannot be replaced", path.display())).source(cause),
                 );
             }
             _ => {}

@@ -60,9 +60,7 @@ pub(super) async fn write(
     let following = bar.follow(progress.clone());
     let begun = Begun::new(store, request, machine, progress).await?;
     let entities = request.entities.as_ref();
-    let entities = entities
-        .map(|file| entity_file(file, &folder(out)))
-        .transpose()?;
+    let entities = entities.map(|file| entity_file(file, &folder(out))).transpose()?;
     let created = store.clock().now();
     let mut training = begun.historical.run().await?;
     let schema = training.schema();
@@ -181,7 +179,11 @@ pub(super) async fn onto_screen(
         Format::Json => Ok(Report::new(batch_json(&all)?)),
         Format::Csv => Ok(Report::new(()).table(batch_table(&all)?)),
         Format::Table | Format::Markdown => {
-            let table = if wide { transposed(&all)? } else { batch_table(&all)? };
+            let table = if wide {
+                transposed(&all)?
+            } else {
+                batch_table(&all)?
+            };
             let mut shown = Report::new(()).table(table);
             if report.rows > kept as u64 {
                 let more = count(report.rows - kept as u64);

@@ -14,8 +14,8 @@ use clap::{ArgGroup, ValueEnum};
 use larder::historical::{EntityFile, Parameters, RowsFrom};
 use larder::model::Knowledge;
 use larder::{
-    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Phase, Progress, Result, Selection, Span,
-    Split, ValueType, Version,
+    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Phase, Progress, Result, Selection,
+    Span, Split, ValueType, Version,
 };
 
 use crate::args::{Pairs, instant, pairs, span};
