@@ -5,5 +5,6 @@ mod care;
 mod demo;
 mod flow;
 mod json;
+mod training;
 mod usage;
 mod world;

@@ -9,10 +9,18 @@ use crate::world::{LARDER, World, larder};
 fn help_and_version_are_no_errors() {
     let world = World::new();
     let help = world.larder(&["--help"]).ok().out;
-    for command in ["demo", "init", "historical", "materialize", "get"] {
+    for command in [
+        "demo",
+        "init",
+        "historical",
+        "preview",
+        "why",
+        "materialize",
+        "get",
+    ] {
         assert!(help.contains(command), "{help}");
     }
-    for later in ["serve", "lineage", "import", "why"] {
+    for later in ["serve", "lineage", "import"] {
         assert!(
             !help.lines().any(|line| line.trim_start().starts_with(later)),
             "{help}"
@@ -21,6 +29,8 @@ fn help_and_version_are_no_errors() {
     assert!(world.larder(&["--version"]).ok().out.starts_with("larder 0."));
     for command in [
         "historical",
+        "preview",
+        "why",
         "materialize",
         "get",
         "push",
@@ -50,6 +60,68 @@ fn wrong_usage_is_two() {
         &["materialize", "--until", "yesterday"],
         &["materialize", "--rebuild", "--repair", "2h"],
         &["historical", "--service", "a"],
+        &["historical", "--entities", "a.csv"],
+        &["historical", "--entities", "a.csv", "--latest", "--service", "a"],
+        &[
+            "historical",
+            "--entities",
+            "a.csv",
+            "--service",
+            "a",
+            "--features",
+            "b",
+        ],
+        &[
+            "historical",
+            "--entities",
+            "a.csv",
+            "--service",
+            "a",
+            "--at",
+            "now",
+        ],
+        &["historical", "--from", "2026-01-01", "--service", "a"],
+        &[
+            "historical",
+            "--entities",
+            "a.csv",
+            "--service",
+            "a",
+            "--split",
+            "hash:x:1,1",
+        ],
+        &[
+            "historical",
+            "--entities",
+            "a.csv",
+            "--service",
+            "a",
+            "--memory-limit",
+            "512",
+        ],
+        &[
+            "historical",
+            "--entities",
+            "a.csv",
+            "--service",
+            "a",
+            "--explain",
+            "--out",
+            "b.csv",
+        ],
+        &["historical", "--verify", "m.json", "--service", "a"],
+        &["historical", "--verify", "m.json", "--known-until", "now"],
+        &["historical", "--repeat", "m.json"],
+        &[
+            "historical",
+            "--verify",
+            "m.json",
+            "--repeat",
+            "m.json",
+            "--out",
+            "a.csv",
+        ],
+        &["why", "a", "--at", "yesterday"],
         &["push", "a", "--file", "b", "--to", "nowhere"],
         &["list", "things"],
         &["get", "--service", "a", "--entity", "x=1,x=2"],
@@ -67,7 +139,7 @@ fn wrong_usage_is_two() {
 #[test]
 fn later_commands_say_that_they_come_later() {
     let world = World::new();
-    for command in ["serve", "search", "lineage", "preview", "why", "import"] {
+    for command in ["serve", "search", "lineage", "import"] {
         let error = world
             .larder(&["--format", "json", command, "x", "--y"])
             .code(2)

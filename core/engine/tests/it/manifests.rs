@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use larder_base::{Micros, Span};
-use larder_core::OfflineOptions;
 use larder_core::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use larder_core::arrow::cast::cast;
 use larder_core::arrow::datatypes::DataType;
+use larder_core::{OfflineOptions, SourceFile, SourceFiles};
 use larder_engine::historical::{
     Changed, Content, ContentHash, Difference, EntityFile, Historical, Manifest, Split, row_hashes,
 };
@@ -364,6 +364,51 @@ async fn a_manifest_tells_what_changed() {
     assert!(find(&differences, Changed::Schema).contains("stats__n is new, int64"));
     let content = find(&differences, Changed::Content);
     assert!(content.contains("2 -> 1 rows"), "{content}");
+}
+
+#[tokio::test]
+async fn changed_source_files_are_named() {
+    let world = World::new();
+    world.apply(USERS).await;
+    let task = world.store.historical("svc").entities([spine(&[(Some(1), 0)])]);
+    let mut was = manifest(&world, task, "same").await;
+    let mut now = was.clone();
+    let file = |path: &str, bytes, tag: &str| SourceFile::new(path, bytes, tag);
+    was.sources = vec![SourceFiles::new(
+        "orders",
+        vec![
+            file("a", 1, "x"),
+            file("b", 2, "x"),
+            file("c", 3, "x"),
+            file("d", 4, "x"),
+        ],
+    )];
+    now.sources = vec![SourceFiles::new(
+        "orders",
+        vec![
+            file("e", 5, "x"),
+            file("d", 4, "x"),
+            file("c", 3, "y"),
+            file("b", 9, "y"),
+        ],
+    )];
+    let told: Vec<String> = was
+        .differences(&now)
+        .into_iter()
+        .map(|difference| {
+            assert_eq!(difference.what, Changed::SourceFile);
+            format!("{} {}", difference.name, difference.how)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "a is gone (source `orders`)",
+            "b changed: 2 -> 9 bytes (source `orders`)",
+            "c was written again in the same size (source `orders`)",
+            "e is new, 5 bytes (source `orders`)",
+        ]
+    );
 }
 
 #[test]

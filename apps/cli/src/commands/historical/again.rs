@@ -175,12 +175,11 @@ async fn run(
     let begun = Begun::new(store, request, machine, progress).await?;
     let mut training = begun.historical.run().await?;
     let mut parts = training.parts()?;
-    let beside = folder(path);
     let mut olds: Vec<Option<(PathBuf, Old)>> = manifest
         .outputs
         .iter()
         .map(|output| {
-            let file = beside.join(output.path.as_ref()?);
+            let file = path.with_file_name(output.path.as_ref()?);
             Some((file.clone(), Old::open(&file, &manifest.schema)))
         })
         .collect();

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long)]
     latest: bool,
     /// The instant of --latest
-    #[arg(long, value_name = "T", value_parser = instant, requires = "latest")]
+    #[arg(long, value_name = "T", value_parser = instant, conflicts_with_all = ["entities", "entity_sql", "from", "verify", "repeat"])]
     at: Option<String>,
     /// In place of entity rows: all rows of one view with events from T on
     #[arg(long, value_name = "T", value_parser = instant, requires = "until")]

@@ -50,6 +50,9 @@ pub(super) fn report(told: Report, report: &HistoricalReport, modes: &[Knowledge
             size(report.spilled)
         ));
     }
+    if report.views.is_empty() {
+        return told;
+    }
     let read = &report.read;
     told.text(format!(
         "{}; read {} in {} of {} row groups of {} of {} files",
