@@ -94,7 +94,7 @@ pub(crate) enum Command {
     /// Show one object and who uses it
     Describe(commands::describe::Args),
     /// Make a training set: entity rows in, the same rows with features out
-    Historical(commands::historical::Args),
+    Historical(Box<commands::historical::Args>),
     /// Look at the values of a service or view
     Preview(commands::preview::Args),
     /// Show why a view has its values for one entity at one time

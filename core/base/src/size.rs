@@ -45,7 +45,9 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The first unit that divides it, so that the text reads back as the same number.
-        let exact = UNITS.iter().find(|(_, size)| self.0 != 0 && self.0 % size == 0);
+        let exact = UNITS
+            .iter()
+            .find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
         let (name, size) = exact.unwrap_or(&UNITS[UNITS.len() - 1]);
         write!(f, "{}{name}", self.0 / size)
     }

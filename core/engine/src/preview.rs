@@ -11,8 +11,8 @@ use larder_core::arrow::array::{ArrayRef, RecordBatch};
 use larder_core::arrow::datatypes::{Field, Schema};
 
 use crate::guard::Deed;
+use crate::historical::Parameters;
 use crate::historical::latest::{self, HowMany};
-use crate::historical::{Parameters, RowsFrom};
 use crate::selection::Selection;
 use crate::sensitive::{Sensitive, masked};
 use crate::store::FeatureStore;
@@ -123,10 +123,11 @@ impl Preview {
         let view = catalog.feature_view(name.as_str())?;
         let selection = Selection::features(features.iter().map(|feature| format!("{name}:{feature}")));
         let resolved = selection.resolve(catalog, false)?;
-        let mut parameters = Parameters::default();
-        parameters.time_column = AT.to_owned();
-        parameters.event_times = true;
-        parameters.rows = RowsFrom::Entities;
+        let parameters = Parameters {
+            time_column: AT.to_owned(),
+            event_times: true,
+            ..Parameters::default()
+        };
         let rows = latest::entities(
             &self.store,
             catalog,

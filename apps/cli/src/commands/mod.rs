@@ -50,7 +50,7 @@ pub(crate) async fn run(cx: &Context, command: Command) -> Result<Report> {
         Command::Gc(args) => gc::run(cx, args).await,
         Command::List(args) => list::run(cx, args).await,
         Command::Describe(args) => describe::run(cx, args).await,
-        Command::Historical(args) => historical::run(cx, args).await,
+        Command::Historical(args) => historical::run(cx, *args).await,
         Command::Preview(args) => preview::run(cx, args).await,
         Command::Why(args) => why::run(cx, args).await,
         Command::Materialize(args) => materialize::run(cx, args).await,
