@@ -21,7 +21,8 @@ The daily round, in a folder with a larder.yaml:
   larder materialize --incremental
   larder get --service fraud_v1 --entity user_id=7
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes or findings (with --exit-code or --check).";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes or findings (with --exit-code or --check, and
+of historical --verify).";
 
 /// A feature store: define features once, train without leaks, serve in microseconds.
 #[derive(Debug, Parser)]

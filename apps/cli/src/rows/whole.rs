@@ -40,6 +40,12 @@ impl Temporary {
         &self.path
     }
 
+    /// The file under its temporary name, to read.
+    pub(super) fn open(&self) -> Result<File> {
+        let there = self.temporary.as_ref().unwrap_or(&self.path);
+        File::open(there).map_err(|cause| cannot(&self.path, cause))
+    }
+
     /// Gives the file its name; what stood there is replaced at once.
     pub(super) fn place(mut self) -> Result<()> {
         if let Some(temporary) = self.temporary.as_ref() {

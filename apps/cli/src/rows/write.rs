@@ -50,6 +50,14 @@ impl Sealed {
         self.bytes
     }
 
+    /// What was written, to read.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be opened.
+    pub(crate) fn open(&self) -> Result<File> {
+        self.temporary.open()
+    }
+
     /// Gives the file its name; what stood there is replaced at once.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ fn a_manifest_proves_its_training_set_whatever_the_file() {
             (&Value::Bool(true), &Value::from(500)),
             "{found:#}"
         );
-        assert_eq!(found["files"][0]["different_rows"], 0, "{found:#}");
+        assert_eq!(found["files"][0]["state"], "unchanged", "{found:#}");
         assert_eq!(found["differences"], Value::Array(vec![]));
     }
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
@@ -189,12 +189,20 @@ fn verify_names_changed_entity_rows_and_outputs() {
     // The training set itself was changed: it can be made again, but the file is another one.
     fs::write(dir.join("labels.parquet"), entities).unwrap();
     fs::copy(dir.join("few.parquet"), dir.join("t.parquet")).unwrap();
-    let found = verify(&dir, manifest).ok().json();
+    let found = verify(&dir, manifest).code(3).json();
     assert_eq!(found["files"][0]["different_rows"], 100, "{found:#}");
     assert_eq!(found["files"][0]["first"][0], 400);
+    assert_eq!(
+        (&found["same"], &found["made_again_equal"]),
+        (&Value::Bool(false), &Value::Bool(true))
+    );
+    assert_eq!(
+        told(&found, "output"),
+        "t.parquet the file was changed since it was written"
+    );
     fs::remove_file(dir.join("t.parquet")).unwrap();
     let found = verify(&dir, manifest).ok().json();
-    assert_eq!(found["files"][0]["found"], false);
+    assert_eq!(found["files"][0]["state"], "gone");
 }
 
 #[test]
@@ -504,4 +512,89 @@ fn why_and_preview_show_values() {
         .ok()
         .out;
     assert!(!text.contains("***"), "{text}");
+}
+
+#[test]
+fn work_that_fails_leaves_the_old_training_set_and_its_manifest() {
+    let (_world, dir) = project();
+    make(&dir, &["--out", "t.parquet"]).ok();
+    let old = fs::read(dir.join("t.parquet")).unwrap();
+    let manifest = fs::read(dir.join("t.parquet.manifest.json")).unwrap();
+    // The files of a source are damaged: found out while rows are on their way.
+    for path in walk(&dir.join("data/product_daily")) {
+        let bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        let damaged: Vec<u8> = bytes
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if at > 4 && at < middle { !byte } else { *byte })
+            .collect();
+        fs::write(&path, damaged).unwrap();
+    }
+    make(&dir, &["--out", "t.parquet"]).code(1);
+    assert_eq!(fs::read(dir.join("t.parquet")).unwrap(), old);
+    assert_eq!(fs::read(dir.join("t.parquet.manifest.json")).unwrap(), manifest);
+    let temporary = fs::read_dir(&dir).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .ends_with(".tmp")
+    });
+    assert_eq!(temporary.count(), 0);
+}
+
+#[test]
+fn rows_that_were_not_visible_then_can_be_left_out() {
+    let (_world, dir) = project();
+    let made = make(&dir, &["--known-until", "now", "--out", "then.parquet"])
+        .ok()
+        .json();
+    // A correction of an old row arrives, written now.
+    let rows = fs::read_to_string(dir.join("rows.csv")).unwrap();
+    let (header, row) = rows.split_once('\n').unwrap();
+    let batches = rows_of(&dir.join("labels.parquet"));
+    let users = arrow_cast::cast(
+        batches[0].column_by_name("user_id").unwrap(),
+        &arrow_schema::DataType::Utf8,
+    )
+    .unwrap();
+    let users = arrow_array::cast::AsArray::as_string::<i32>(&users);
+    let times = arrow_cast::cast(
+        batches[0].column_by_name("event_timestamp").unwrap(),
+        &arrow_schema::DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("+00:00".into())),
+    )
+    .unwrap();
+    let times: &arrow_array::TimestampMicrosecondArray = arrow_array::cast::AsArray::as_primitive(&times);
+    let mut cells: Vec<String> = row.trim().split(',').map(str::to_owned).collect();
+    cells[0] = users.value(0).to_owned();
+    cells[1] = larder::Micros(times.value(0)).to_string();
+    cells[2] = larder::Micros(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_micros() as i64,
+    )
+    .to_string();
+    fs::write(dir.join("late.csv"), format!("{header}\n{}\n", cells.join(","))).unwrap();
+    larder(
+        &dir,
+        &["push", "user_daily", "--file", "late.csv", "--to", "offline"],
+    )
+    .ok();
+    let now = make(&dir, &["--out", "now.parquet"]).ok().json();
+    assert_ne!(now["outputs"][0]["digest"], made["outputs"][0]["digest"]);
+    // The manifest keeps the instant, so both of these make it again.
+    verify(&dir, "then.parquet.manifest.json").ok();
+    let repeat = [
+        "historical",
+        "--repeat",
+        "then.parquet.manifest.json",
+        "--out",
+        "again.csv",
+        "--format",
+        "json",
+    ];
+    assert_eq!(larder(&dir, &repeat).ok().json()["same"], true);
 }

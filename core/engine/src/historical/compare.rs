@@ -25,6 +25,8 @@ pub enum Changed {
     Schema,
     /// The rows of the training set.
     Content,
+    /// A file of the training set, since it was written.
+    Output,
     /// The training set could not be made again.
     Run,
 }
@@ -39,6 +41,7 @@ impl Changed {
             Self::SourceFile => "source file",
             Self::Schema => "schema",
             Self::Content => "content",
+            Self::Output => "output",
             Self::Run => "run",
         }
     }

@@ -167,15 +167,19 @@ pub struct ManifestOutput {
     /// Its size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// xxh3-128 of its bytes: whether it is still the file that was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// What is in it.
     pub content: Content,
 }
 
 impl ManifestOutput {
     /// Says where the part was written to.
-    pub fn written(&mut self, path: impl Into<String>, bytes: u64) {
+    pub fn written(&mut self, path: impl Into<String>, bytes: u64, digest: impl Into<String>) {
         self.path = Some(path.into());
         self.bytes = Some(bytes);
+        self.digest = Some(digest.into());
     }
 }
 
@@ -199,6 +203,7 @@ impl Manifest {
             part: part.map(str::to_owned),
             path: None,
             bytes: None,
+            digest: None,
             content,
         };
         let (outside, embargoed) = parts.left_out();

@@ -294,6 +294,24 @@ fn integers_of_any_width_go_into_the_same_part() {
     assert!(parts[0].iter().all(|part| !part.is_empty()), "{parts:?}");
 }
 
+/// Every machine and every later version must part these rows so: see docs/spec/manifest.md.
+#[tokio::test]
+async fn a_split_by_hash_is_pinned() {
+    let world = World::new();
+    world.apply(USERS).await;
+    let rows: Vec<(Option<i64>, i64)> = (0..24).map(|row| ((row < 23).then_some(row - 3), 0)).collect();
+    let task = world.store.historical("svc").entities([spine(&rows)]);
+    let (parts, ..) = cut(task.split(split("hash:user_id:6,2,2", None, Some(7)))).await;
+    assert_eq!(
+        parts,
+        [
+            vec![0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 21, 23],
+            vec![6, 9, 10, 14, 15, 18, 19, 20],
+            vec![8, 16, 17, 22]
+        ]
+    );
+}
+
 async fn manifest(world: &World, task: Historical, entities: &str) -> Manifest {
     let mut training = task.run().await.unwrap();
     let mut parts = training.parts().unwrap();

@@ -1,14 +1,14 @@
 //! `larder historical --verify` and `--repeat`: is a training set what its manifest says, and can it be made again?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::StreamExt;
-use larder::historical::{Changed, Difference, EntityFile, Manifest, definition_differences};
+use larder::historical::{Changed, Difference, EntityFile, Manifest, ManifestOutput, definition_differences};
 use larder::{Error, ErrorKind, FeatureStore, Micros, Progress, Result};
 use serde_json::json;
 
 use super::files::folder;
-use super::old::{Compared, Old};
+use super::old::{Compared, Old, State};
 use super::{Begun, Machine, Request, entity_file, make};
 use crate::context::Context;
 use crate::output::{Report, Table, count, plural};
@@ -42,10 +42,15 @@ pub(super) async fn verify(
         }
         Err(error) => return Err(error),
     };
-    let differences = now
+    let mut differences = now
         .as_ref()
         .map(|now| manifest.differences(now))
         .unwrap_or_default();
+    let changed = compared.iter().filter(|file| file.state == State::Changed);
+    differences.extend(changed.map(|file| {
+        let name = file.path.display().to_string();
+        Difference::new(Changed::Output, name, "the file was changed since it was written")
+    }));
     Ok(told(&manifest, path, now.as_ref(), &differences, &compared))
 }
 
@@ -69,6 +74,13 @@ pub(super) async fn repeat(
     let mut document = made.document(out);
     document["same"] = json!(same);
     let mut report = made.lines(out, Report::new(document));
+    let others = definition_differences(&manifest.inputs.definitions, &made.manifest.inputs.definitions);
+    for other in &others {
+        report = report.text(format!(
+            "warning: version {} of this registry is not the manifest's: {}: {}",
+            manifest.inputs.version, other.name, other.how
+        ));
+    }
     report = match same {
         true => report.text(format!("equal to the training set of {}", path.display())),
         false => report.text(format!(
@@ -157,9 +169,6 @@ async fn causes(
     Ok(found)
 }
 
-/// An output and how it compares.
-type Outputs = Vec<(PathBuf, Compared)>;
-
 async fn run(
     cx: &Context,
     store: &FeatureStore,
@@ -167,7 +176,7 @@ async fn run(
     request: &Request,
     path: &Path,
     machine: &Machine,
-) -> Result<(Manifest, Outputs)> {
+) -> Result<(Manifest, Vec<Compared>)> {
     let progress = Progress::default();
     let bar = cx.bars.rows("verify");
     let following = bar.follow(progress.clone());
@@ -175,18 +184,15 @@ async fn run(
     let begun = Begun::new(store, request, machine, progress).await?;
     let mut training = begun.historical.run().await?;
     let mut parts = training.parts()?;
-    let mut olds: Vec<Option<(PathBuf, Old)>> = manifest
-        .outputs
-        .iter()
-        .map(|output| {
-            let file = path.with_file_name(output.path.as_ref()?);
-            Some((file.clone(), Old::open(&file, &manifest.schema)))
-        })
-        .collect();
+    let open = |output: &ManifestOutput| {
+        let file = path.with_file_name(output.path.as_ref()?);
+        Some(Old::open(file, output, manifest))
+    };
+    let mut olds: Vec<Option<Old>> = manifest.outputs.iter().map(open).collect();
     while let Some(batch) = training.next().await {
         let cut = parts.cut(batch?)?;
         for (old, rows) in olds.iter_mut().zip(&cut) {
-            if let Some((_, old)) = old {
+            if let Some(old) = old {
                 old.compare(rows)?;
             }
         }
@@ -195,8 +201,7 @@ async fn run(
     bar.clear();
     let report = training.report();
     let now = Manifest::new(&training.inputs(), &training.schema(), &report, &parts, created);
-    let compared = olds.into_iter().flatten();
-    Ok((now, compared.map(|(path, old)| (path, old.finish())).collect()))
+    Ok((now, olds.into_iter().flatten().map(Old::finish).collect()))
 }
 
 fn told(
@@ -204,34 +209,25 @@ fn told(
     path: &Path,
     now: Option<&Manifest>,
     differences: &[Difference],
-    compared: &[(PathBuf, Compared)],
+    compared: &[Compared],
 ) -> Report {
-    let same = now.is_some_and(|now| manifest.same_content(now));
+    let again = now.is_some_and(|now| manifest.same_content(now));
+    let same = again && compared.iter().all(|file| file.state != State::Changed);
     let outputs = |of: &Manifest| -> Vec<_> {
         let outputs = of.outputs.iter();
         outputs
             .map(|output| json!({ "part": output.part, "rows": output.content.rows, "digest": output.content.digest }))
             .collect()
     };
-    let files: Vec<_> = compared
-        .iter()
-        .map(|(path, compared)| {
-            json!({
-                "path": path.display().to_string(),
-                "found": compared.found,
-                "different_rows": compared.rows,
-                "first": compared.first,
-            })
-        })
-        .collect();
     let mut report = Report::new(json!({
         "manifest": path.display().to_string(),
         "same": same,
+        "made_again_equal": again,
         "rows": now.map(|now| now.rows),
         "was": outputs(manifest),
         "now": now.map(outputs),
         "differences": differences,
-        "files": files,
+        "files": compared,
     }));
     if !differences.is_empty() {
         let mut table = Table::new(["what", "which", "how"]);
@@ -246,11 +242,13 @@ fn told(
             "… and {more} differences more; --format json has them all"
         ));
     }
-    for (path, compared) in compared {
-        report = report.text(file_line(path, compared, same));
+    for file in compared {
+        if let Some(line) = file_line(file, again) {
+            report = report.text(line);
+        }
     }
-    match (same, now) {
-        (true, Some(now)) => {
+    match (again, same, now) {
+        (true, true, Some(now)) => {
             let digests: Vec<&str> = now.outputs.iter().map(|o| o.content.digest.as_str()).collect();
             let although = match differences.is_empty() {
                 true => "",
@@ -262,27 +260,28 @@ fn told(
                 digests.join(" ")
             ))
         }
+        (true, ..) => report
+            .text("different: the rows can be made again, but a file does not hold them any more")
+            .exit(DIFFERENT),
         _ => report
             .text("different: the same request makes another training set now")
             .exit(DIFFERENT),
     }
 }
 
-fn file_line(path: &Path, compared: &Compared, same: bool) -> String {
-    let first: Vec<String> = compared.first.iter().map(u64::to_string).collect();
+/// What there is to say of an earlier output.
+fn file_line(file: &Compared, again: bool) -> Option<String> {
+    let path = file.path.display();
+    let first: Vec<String> = file.first.iter().map(u64::to_string).collect();
     let first = first.join(", ");
-    match (compared.found, compared.rows) {
-        (false, _) => format!("{}: is not there to compare rows with", path.display()),
-        (true, 0) => format!("{}: holds these rows", path.display()),
-        (true, rows) if same => format!(
-            "{}: the file was changed since it was written, {} rows differ, the first: row {first}",
-            path.display(),
+    match (file.state, file.different_rows) {
+        (State::Gone, _) => Some(format!("{path}: is not there to compare rows with")),
+        // What a CSV cannot tell apart is no difference where the digests are equal.
+        (State::Unchanged, _) if again => None,
+        (_, 0) => None,
+        (_, rows) => Some(format!(
+            "{path}: {} rows differ, the first: row {first}, counted from 0",
             count(rows)
-        ),
-        (true, rows) => format!(
-            "{}: {} rows differ, the first: row {first}, counted from 0",
-            path.display(),
-            count(rows)
-        ),
+        )),
     }
 }

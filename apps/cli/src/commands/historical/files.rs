@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use larder::historical::{Manifest, ManifestOutput};
+use larder::historical::{EntityFile, Manifest, ManifestOutput};
 use larder::{Error, Result, Split};
 
 use crate::rows::{RowsFile, Sealed, WholeFile};
@@ -69,7 +69,10 @@ impl Files {
         }
         for (output, file) in manifest.outputs.iter_mut().zip(&sealed) {
             let name = file.path().file_name().unwrap_or_default().to_string_lossy();
-            output.written(name, file.bytes());
+            let (bytes, digest) = EntityFile::digest_of(file.open()?).map_err(|cause| {
+                Error::unavailable(format!("`{}` cannot be read back", file.path().display())).source(cause)
+            })?;
+            output.written(name, bytes, digest);
         }
         let path = manifest_path(out);
         let document = WholeFile::write(&path, &format!("{}\n", manifest.to_json()))?;

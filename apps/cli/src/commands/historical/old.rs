@@ -1,11 +1,12 @@
 //! Which rows of an earlier output are others now? Compared row by row while the training set is made again.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use larder::Result;
-use larder::historical::{ManifestColumn, row_hashes};
+use larder::historical::{EntityFile, Manifest, ManifestOutput, row_hashes};
 use serde::Serialize;
 
 use crate::rows::{Batches, Columns, batches};
@@ -13,13 +14,27 @@ use crate::rows::{Batches, Columns, batches};
 /// Row numbers that are told.
 const TOLD: usize = 5;
 
+/// Whether an earlier output is still what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// Byte for byte.
+    Unchanged,
+    /// It is another file.
+    Changed,
+    /// It is not there, or cannot be read.
+    Gone,
+}
+
 /// How an earlier output compares with the rows of now.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Compared {
-    /// Whether the file is still there and could be read.
-    pub(super) found: bool,
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Whether it is still what was written.
+    pub(super) state: State,
     /// Rows that differ, are missing or too many.
-    pub(super) rows: u64,
+    pub(super) different_rows: u64,
     /// The first of them, counted from 0.
     pub(super) first: Vec<u64>,
 }
@@ -33,25 +48,26 @@ pub(super) struct Old {
 }
 
 impl Old {
-    /// Opens an earlier output; one that is gone or cannot be read is not compared.
-    pub(super) fn open(path: &Path, schema: &[ManifestColumn]) -> Self {
+    /// Opens an output of a manifest; one that is gone is not compared.
+    pub(super) fn open(path: PathBuf, output: &ManifestOutput, manifest: &Manifest) -> Self {
         let mut columns = Columns::default();
         // A CSV has no types, so it is read as what was written.
-        for column in schema {
+        for column in &manifest.schema {
             if let Ok(of) = column.value_type.parse() {
                 columns.declare(&column.name, of);
             }
         }
         columns.timezone = Some("UTC".to_owned());
-        let rows = batches(path, &columns).ok();
         Self {
-            compared: Compared {
-                found: rows.is_some(),
-                ..Compared::default()
-            },
-            rows,
+            rows: batches(&path, &columns).ok(),
             hashes: VecDeque::new(),
             at: 0,
+            compared: Compared {
+                state: state(&path, output),
+                path,
+                different_rows: 0,
+                first: Vec::new(),
+            },
         }
     }
 
@@ -87,7 +103,7 @@ impl Old {
     }
 
     fn differs(&mut self) {
-        self.compared.rows += 1;
+        self.compared.different_rows += 1;
         if self.compared.first.len() < TOLD {
             self.compared.first.push(self.at);
         }
@@ -102,5 +118,13 @@ impl Old {
             };
             self.hashes.extend(hashes.unwrap_or_default());
         }
+    }
+}
+
+fn state(path: &Path, output: &ManifestOutput) -> State {
+    match File::open(path).and_then(EntityFile::digest_of) {
+        Err(_) => State::Gone,
+        Ok((_, digest)) if output.digest.as_ref().is_none_or(|was| *was == digest) => State::Unchanged,
+        Ok(_) => State::Changed,
     }
 }
