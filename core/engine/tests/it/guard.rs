@@ -102,6 +102,20 @@ async fn each_flow_is_denied_whole_and_heard_of() {
     deny(Deed::ReadOffline);
     let read = store.historical("svc").entities([spine()]).run().await;
     assert_denied(read.unwrap_err(), Deed::ReadOffline, view);
+    let explain = store.historical("svc").entities([spine()]).explain().await;
+    assert_denied(explain.unwrap_err(), Deed::ReadOffline, view);
+    let latest = store.historical("svc").latest(None).run().await;
+    assert_denied(latest.unwrap_err(), Deed::ReadOffline, view);
+    let range = store
+        .historical("svc")
+        .range(Micros(0), Micros(START))
+        .run()
+        .await;
+    assert_denied(range.unwrap_err(), Deed::ReadOffline, view);
+    let why = store.why("stats").entity(user.clone()).run().await;
+    assert_denied(why.unwrap_err(), Deed::ReadOffline, view);
+    let preview = store.preview("svc").run().await;
+    assert_denied(preview.unwrap_err(), Deed::ReadOffline, view);
     deny(Deed::ReadOnline);
     let read = store.online(Selection::features(["stats:n"])).await;
     assert_denied(read.unwrap_err(), Deed::ReadOnline, view);
