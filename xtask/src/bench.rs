@@ -3,12 +3,18 @@
 use std::fs;
 use std::path::Path;
 
+use crate::pit;
 use crate::shell::{self, Failure, Result};
 use crate::tidy::model::{self, Member};
 
 const PACKAGE: &str = "larder-benches";
 
 pub(crate) fn main(args: &[String]) -> Result<()> {
+    if let Some((first, rest)) = args.split_first()
+        && first == "pit"
+    {
+        return pit::main(rest);
+    }
     let split = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
     let (names, passed_on) = (&args[..split], args.get(split + 1..).unwrap_or_default());
     let members = model::members(&model::metadata()?)?;
@@ -20,6 +26,10 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
             for (name, question) in &targets {
                 println!("{name:<16} {question}");
             }
+            println!(
+                "{:<16} training sets against other engines; see `cargo xtask bench pit --help`",
+                "pit"
+            );
             println!("\nrun one with `cargo xtask bench NAME`, each with `cargo xtask bench all`");
             Ok(())
         }

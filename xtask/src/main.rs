@@ -9,6 +9,7 @@ mod bench;
 mod data;
 mod demo;
 mod fuzz;
+mod pit;
 mod shell;
 mod test;
 mod tidy;
@@ -23,6 +24,7 @@ usage: cargo xtask <command>
   data                                           fetch the flights data set once; prints its path
   demo [ARGS..]                                  run `larder demo`
   bench [NAME|all] [-- ARGS..]                   run one bench target, or list them
+  bench pit [--help]                             training sets against other engines
   fuzz [TARGET] [--seconds N]                    run one fuzz target, or list them";
 
 fn main() -> ExitCode {
