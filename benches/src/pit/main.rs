@@ -20,6 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use shapes::Workload;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -30,10 +31,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match command(&args) {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A program for `xtask`, which shows its standard error to the person who asked.
             #[allow(clippy::print_stderr, reason = "the only way to say why")]
@@ -45,26 +43,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn command(args: &[&str]) -> Result<Value> {
+fn command(args: &[&str]) -> Result<()> {
+    let workload = |path: &str| Workload::read(Path::new(path));
+    let tell = |told: &Value| println!("{told}");
     match args {
-        ["shapes"] => Ok(shapes::SHAPES
-            .iter()
-            .map(|shape| json!({ "name": shape.name, "question": shape.question }))
-            .collect()),
+        ["shapes"] => tell(
+            &shapes::SHAPES
+                .iter()
+                .map(|shape| json!({ "name": shape.name, "question": shape.question }))
+                .collect(),
+        ),
         ["generate", folder, shape, divisor] => {
             let path = generate::workload(Path::new(folder), shapes::find(shape)?, divisor.parse()?)?;
-            Ok(json!({ "workload": path }))
+            tell(&json!({ "workload": path }));
         }
-        ["run", workload] => run::run(&shapes::Workload::read(Path::new(workload))?, None),
-        ["run", workload, result] => run::run(
-            &shapes::Workload::read(Path::new(workload))?,
-            Some(Path::new(result)),
-        ),
-        ["compare", workload, ours, other] => compare::compare(
-            &shapes::Workload::read(Path::new(workload))?,
-            Path::new(ours),
-            Path::new(other),
-        ),
-        _ => Err(USAGE.into()),
+        ["run", path] => run::run(&workload(path)?, None, tell)?,
+        ["run", path, result] => run::run(&workload(path)?, Some(Path::new(result)), tell)?,
+        ["compare", path, ours, other] => {
+            tell(&compare::compare(
+                &workload(path)?,
+                Path::new(ours),
+                Path::new(other),
+            )?);
+        }
+        _ => return Err(USAGE.into()),
     }
+    Ok(())
 }
