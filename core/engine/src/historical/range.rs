@@ -19,6 +19,7 @@ use super::manifest::Inputs;
 use super::output::TrainingSet;
 use super::parameters::Parameters;
 use super::report::{FeatureReport, HistoricalReport};
+use super::spine::refuse_unknown_renames;
 use crate::selection::{Resolved, ResolvedView};
 use crate::store::FeatureStore;
 
@@ -38,6 +39,7 @@ pub(super) async fn run(
     let started = Instant::now();
     let view = only_view(resolved)?;
     let parameters = &inputs.parameters;
+    refuse_unknown_renames(resolved, &parameters.keys)?;
     if from > until {
         return Err(Error::input("the interval ends before it begins").help("swap --from and --until"));
     }

@@ -169,7 +169,8 @@ fn narrowed(column: &ArrayRef, of: ValueType) -> Option<ArrayRef> {
     Some(Arc::new(narrow))
 }
 
-fn refuse_unknown_renames(resolved: &Resolved, renames: &BTreeMap<String, String>) -> Result<()> {
+/// Refuses renamed keys that no view has.
+pub(super) fn refuse_unknown_renames(resolved: &Resolved, renames: &BTreeMap<String, String>) -> Result<()> {
     let columns = resolved.key_columns();
     match renames.keys().find(|name| !columns.contains_key(name.as_str())) {
         None => Ok(()),

@@ -326,6 +326,10 @@ async fn all_rows_of_an_interval_come_as_they_are() {
     let (out, report) = collect(range(at(-300), at(9)).limit(2)).await;
     assert_eq!((out.num_rows(), report.rows), (2, 2));
     assert_says(range(at(1), at(0)).run().await, &["ends before it begins"]);
+    let renamed = range(at(0), at(1)).key("user", "customer");
+    assert_says(renamed.run().await, &["`user` is not a join key"]);
+    let (out, _) = collect(range(at(-1), at(-1)).key("user_id", "customer")).await;
+    assert_eq!(numbers(&out, "customer"), [Some(1)]);
     let (out, _) = collect(range(at(100), at(101))).await;
     assert_eq!((out.num_rows(), out.num_columns()), (0, 4));
 }
