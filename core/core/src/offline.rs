@@ -122,6 +122,8 @@ pub struct OfflineCapabilities {
     pub range: bool,
     /// [`OfflineStore::explain`] works.
     pub explain: bool,
+    /// [`EntityRows::Files`] are taken, and [`OfflineOptions::memory_limit`] is kept.
+    pub entity_files: bool,
     /// Dropping a stream stops work on a server, too.
     pub cancels_server_side: bool,
 }
@@ -134,6 +136,7 @@ impl OfflineCapabilities {
             ("append", self.append),
             ("range", self.range),
             ("explain", self.explain),
+            ("entity_files", self.entity_files),
             ("cancels_server_side", self.cancels_server_side),
         ]
         .into_iter()

@@ -48,7 +48,7 @@ pub mod why;
 pub mod yaml;
 
 pub use apply::{Applied, ApplyOptions, Backfill, Plan, SavedPlan};
-pub use config::{Plugins, Project};
+pub use config::{HistoricalConfig, Plugins, Project};
 pub use definitions::DefinitionSet;
 pub use delete::EntityValues;
 pub use doctor::Finding;

@@ -14,7 +14,7 @@ use larder_base::{
 #[cfg(feature = "offline")]
 use larder_core::OfflineStore;
 
-use crate::config::Project;
+use crate::config::{HistoricalConfig, Project};
 use crate::guard::{AllowAll, AuditEvent, AuditSink, Deed, Guard, NoAudit, Principal};
 use crate::lazy::Lazy;
 use crate::online::Followers;
@@ -41,6 +41,12 @@ pub(crate) struct Inner {
     audit: Arc<dyn AuditSink>,
     principal: Principal,
     source_kinds: Vec<SourceKind>,
+    /// What training sets may take where a run says nothing.
+    #[cfg_attr(
+        not(feature = "offline"),
+        expect(dead_code, reason = "training sets need Arrow")
+    )]
+    historical: HistoricalConfig,
     /// The newest snapshot seen; refreshed by whoever loads.
     newest: ArcSwapOption<Snapshot>,
     /// Prepared plans that follow the registry.
@@ -62,6 +68,7 @@ impl FeatureStore {
             audit: Arc::new(NoAudit),
             principal: Principal::default(),
             source_kinds: Vec::new(),
+            historical: HistoricalConfig::default(),
         }
     }
 
@@ -162,6 +169,12 @@ impl FeatureStore {
         self.offline_store(&name).await
     }
 
+    /// What training sets may take where a run says nothing.
+    #[cfg(feature = "offline")]
+    pub(crate) fn historical_config(&self) -> &HistoricalConfig {
+        &self.inner.historical
+    }
+
     pub(crate) fn source_kinds(&self) -> &[SourceKind] {
         &self.inner.source_kinds
     }
@@ -231,6 +244,7 @@ pub struct FeatureStoreBuilder {
     audit: Arc<dyn AuditSink>,
     principal: Principal,
     source_kinds: Vec<SourceKind>,
+    historical: HistoricalConfig,
 }
 
 impl FeatureStoreBuilder {
@@ -238,6 +252,7 @@ impl FeatureStoreBuilder {
     pub fn from_project(project: &Project) -> Self {
         let mut builder = FeatureStore::builder(project.name.clone());
         builder.source_kinds = project.source_kinds();
+        builder.historical = project.historical.clone();
         let default = StoreName::default_store();
         builder.defaults = (project.online_name(&default), project.offline_name(&default));
         // Stores of a project file tell real time, whatever clock the engine is given after this.
@@ -325,6 +340,13 @@ impl FeatureStoreBuilder {
         self
     }
 
+    /// Sets what training sets may take where a run says nothing.
+    #[must_use]
+    pub fn historical_config(mut self, config: HistoricalConfig) -> Self {
+        self.historical = config;
+        self
+    }
+
     /// Sets the clock of the engine. Stores built from a project file keep the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -388,6 +410,7 @@ impl FeatureStoreBuilder {
                 audit: self.audit,
                 principal: self.principal,
                 source_kinds: self.source_kinds,
+                historical: self.historical,
                 newest: ArcSwapOption::empty(),
                 followers: Followers::default(),
             }),

@@ -18,7 +18,7 @@ pub static PLUGIN: Plugin = Plugin {
     name: "parquet",
     summary: "Parquet files in folders: point-in-time joins in two passes, without a database.",
     example: "offline: { type: parquet, root: data/ }",
-    capabilities: &["ordered_source", "append", "range", "explain"],
+    capabilities: &["ordered_source", "append", "range", "explain", "entity_files"],
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "parquet",

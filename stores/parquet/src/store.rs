@@ -56,6 +56,7 @@ pub(crate) fn capabilities() -> OfflineCapabilities {
     capabilities.append = true;
     capabilities.range = true;
     capabilities.explain = true;
+    capabilities.entity_files = true;
     capabilities
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -22,79 +22,109 @@ use super::read::Columns;
 /// Rows that are looked at to tell what an undeclared column holds.
 const LOOK_AT: usize = 1_000;
 
-/// Reads a CSV file with a header.
-pub(super) fn read(path: &Path, file: File, columns: &Columns) -> Result<Vec<RecordBatch>> {
-    read_each(path, file, columns, None)
+/// Opens a CSV file with a header; its rows come batch by batch.
+pub(super) fn batches(path: &Path, file: File, columns: &Columns) -> Result<Rows> {
+    Rows::open(path, file, columns)
 }
 
 /// Reads a CSV file with a header; rows with a wrong cell are set aside.
 pub(super) fn sift(path: &Path, file: File, columns: &Columns) -> Result<(Vec<RecordBatch>, Aside)> {
     let mut aside = Aside::default();
-    let good = read_each(path, file, columns, Some(&mut aside))?;
+    let mut rows = Rows::open(path, file, columns)?;
+    let mut good = Vec::new();
+    while let Some(batch) = rows.batch(Some(&mut aside)) {
+        good.push(batch?);
+    }
     Ok((good, aside))
 }
 
-fn read_each(
-    path: &Path,
-    mut file: File,
-    columns: &Columns,
-    mut aside: Option<&mut Aside>,
-) -> Result<Vec<RecordBatch>> {
-    let bad = |cause: arrow_schema::ArrowError| {
-        Error::input(format!("`{}` is no CSV with a header", path.display()))
-            .help("the first line names the columns; every line has as many cells")
-            .source(cause)
-    };
-    let format = Format::default().with_header(true);
-    skip_mark(&mut file)?;
-    let (looks_like, _) = format.infer_schema(&mut file, Some(LOOK_AT)).map_err(bad)?;
-    skip_mark(&mut file)?;
-    let names: Vec<String> = looks_like
-        .fields()
-        .iter()
-        .map(|field| field.name().trim().to_owned())
-        .collect();
-    refuse_twice(path, &names)?;
-    let texts = Schema::new(
-        names
-            .iter()
-            .map(|name| Field::new(name, DataType::Utf8, true))
-            .collect::<Vec<_>>(),
-    );
-    let reader = arrow_csv::ReaderBuilder::new(Arc::new(texts))
-        .with_header(true)
-        .with_batch_size(65_536)
-        .build(file)
-        .map_err(bad)?;
-    let zone = columns.timezone.as_deref().map(Zone::new).transpose()?;
-    let typed = |i: usize, cells: &StringArray| match columns.types.get(&names[i]) {
-        Some(of) => declared(cells, *of, zone.as_ref()),
-        None => guessed(cells, looks_like.field(i).data_type()),
-    };
-    let mut first_line = 2;
-    let mut batches = Vec::new();
-    for texts in reader {
-        let mut texts = texts.map_err(bad)?;
-        let rows = texts.num_rows();
-        if let Some(aside) = aside.as_deref_mut() {
-            texts = aside.sift(texts, &names, typed)?;
-        }
-        let mut arrays = Vec::with_capacity(names.len());
-        for (i, name) in names.iter().enumerate() {
-            let array = typed(i, texts.column(i).as_string::<i32>());
-            arrays.push(array.map_err(|wrong| wrong.at(path, name, first_line))?);
-        }
-        first_line += rows;
-        let named = names
-            .iter()
-            .cloned()
-            .zip(arrays)
-            .map(|(name, array)| (name, array, true));
-        let batch = RecordBatch::try_from_iter_with_nullable(named);
-        batches
-            .push(batch.map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))?);
+/// Rows of a CSV file, batch by batch.
+pub(super) struct Rows {
+    path: PathBuf,
+    reader: arrow_csv::Reader<File>,
+    names: Vec<String>,
+    /// For each column the type that is declared for it, or else what its first rows look like.
+    types: Vec<Result<ValueType, DataType>>,
+    zone: Option<Zone>,
+    /// Line of the next row in the file.
+    line: usize,
+}
+
+impl Rows {
+    fn open(path: &Path, mut file: File, columns: &Columns) -> Result<Self> {
+        let bad = |cause| no_csv(path, cause);
+        let format = Format::default().with_header(true);
+        skip_mark(&mut file)?;
+        let (looks_like, _) = format.infer_schema(&mut file, Some(LOOK_AT)).map_err(bad)?;
+        skip_mark(&mut file)?;
+        let fields = looks_like.fields().iter();
+        let names: Vec<String> = fields.map(|field| field.name().trim().to_owned()).collect();
+        refuse_twice(path, &names)?;
+        let texts = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
+        let texts = Schema::new(texts.collect::<Vec<_>>());
+        let reader = arrow_csv::ReaderBuilder::new(Arc::new(texts))
+            .with_header(true)
+            .with_batch_size(65_536)
+            .build(file)
+            .map_err(bad)?;
+        let types = names.iter().zip(looks_like.fields());
+        let types = types.map(|(name, field)| match columns.types.get(name) {
+            Some(of) => Ok(*of),
+            None => Err(field.data_type().clone()),
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            types: types.collect(),
+            names,
+            zone: columns.timezone.as_deref().map(Zone::new).transpose()?,
+            line: 2,
+        })
     }
-    Ok(batches)
+
+    /// The next rows; those with a wrong cell are set aside where there is a place for them.
+    fn batch(&mut self, aside: Option<&mut Aside>) -> Option<Result<RecordBatch>> {
+        let texts = self.reader.next()?;
+        Some(
+            texts
+                .map_err(|cause| no_csv(&self.path, cause))
+                .and_then(|texts| self.typed(texts, aside)),
+        )
+    }
+
+    fn typed(&mut self, mut texts: RecordBatch, aside: Option<&mut Aside>) -> Result<RecordBatch> {
+        let rows = texts.num_rows();
+        let typed = |i: usize, cells: &StringArray| match &self.types[i] {
+            Ok(of) => declared(cells, *of, self.zone.as_ref()),
+            Err(looks_like) => guessed(cells, looks_like),
+        };
+        if let Some(aside) = aside {
+            texts = aside.sift(texts, &self.names, typed)?;
+        }
+        let mut arrays = Vec::with_capacity(self.names.len());
+        for (i, name) in self.names.iter().enumerate() {
+            let array = typed(i, texts.column(i).as_string::<i32>());
+            arrays.push(array.map_err(|wrong| wrong.at(&self.path, name, self.line))?);
+        }
+        self.line += rows;
+        let named = self.names.iter().cloned().zip(arrays);
+        RecordBatch::try_from_iter_with_nullable(named.map(|(name, array)| (name, array, true)))
+            .map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batch(None)
+    }
+}
+
+fn no_csv(path: &Path, cause: arrow_schema::ArrowError) -> Error {
+    Error::input(format!("`{}` is no CSV with a header", path.display()))
+        .help("the first line names the columns; every line has as many cells")
+        .source(cause)
 }
 
 fn refuse_twice(path: &Path, names: &[String]) -> Result<()> {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use larder::{Error, Result, ValueType};
+use futures::{StreamExt, stream};
+use larder::historical::EntitySource;
+use larder::{BatchStream, Error, Result, ValueType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::aside::Aside;
@@ -39,7 +41,7 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
     Ok(rows)
 }
 
-/// As [`read`], batch by batch; a CSV is read at once.
+/// As [`read`], batch by batch.
 ///
 /// # Errors
 /// As [`read`], some of them on the way.
@@ -64,7 +66,7 @@ pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
         Error::input(format!("`{shown}` cannot be read")).source(cause)
     };
     Ok(match extension.as_str() {
-        "csv" => Box::new(csv::read(path, file, columns)?.into_iter().map(Ok)),
+        "csv" => Box::new(csv::batches(path, file, columns)?),
         "parquet" => {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.with_batch_size(65_536).build())
@@ -76,6 +78,19 @@ pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
             Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
         }
     })
+}
+
+/// Entity rows in a file, which is opened as often as they are read.
+#[derive(Debug)]
+pub(crate) struct FileRows {
+    pub(crate) path: PathBuf,
+    pub(crate) columns: Columns,
+}
+
+impl EntitySource for FileRows {
+    fn open(&self) -> Result<BatchStream> {
+        Ok(stream::iter(batches(&self.path, &self.columns)?).boxed())
+    }
 }
 
 /// As [`read`], but rows of a CSV with a wrong cell are set aside; files with types have none.

@@ -172,6 +172,7 @@ impl OfflineStore for MemoryOffline {
             append: true,
             range: true,
             explain: true,
+            entity_files: false,
             cancels_server_side: false,
         }
     }

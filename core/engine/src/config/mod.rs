@@ -2,10 +2,12 @@
 
 mod block;
 mod expand;
+mod historical;
 mod plugins;
 mod project;
 
 pub use expand::Variables;
+pub use historical::HistoricalConfig;
 pub use plugins::Plugins;
 pub use project::{DefinitionsConfig, PROJECT_FILE, Project};
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::block::{Stores, config_error, typed};
 use super::expand::{Variables, expand};
+use super::historical::HistoricalConfig;
 use super::plugins::Plugins;
 use crate::definitions::shown;
 use crate::yaml::{self, Content, Mark, Node};
@@ -18,17 +19,25 @@ use crate::yaml::{self, Content, Mark, Node};
 /// The name of the project file.
 pub const PROJECT_FILE: &str = "larder.yaml";
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "project",
     "definitions",
     "registry",
     "online",
     "offline",
+    "historical",
     "provider",
     "environments",
     "compat",
 ];
-const ENVIRONMENT_KEYS: [&str; 5] = ["definitions", "registry", "online", "offline", "provider"];
+const ENVIRONMENT_KEYS: [&str; 6] = [
+    "definitions",
+    "registry",
+    "online",
+    "offline",
+    "historical",
+    "provider",
+];
 
 /// A project as its file describes it, for one environment. Stores are not opened, and the
 /// blocks of stores not even read before their configuration is asked for.
@@ -45,6 +54,8 @@ pub struct Project {
     pub env: Option<String>,
     /// Where its definitions are.
     pub definitions: DefinitionsConfig,
+    /// What training sets may take.
+    pub historical: HistoricalConfig,
     blocks: Blocks,
     plugins: Plugins,
     variables: Variables,
@@ -66,6 +77,7 @@ pub struct DefinitionsConfig {
 #[derive(Clone, Default)]
 struct Blocks {
     definitions: Option<Node>,
+    historical: Option<Node>,
     registry: Option<Node>,
     online: Option<Stores>,
     offline: Option<Stores>,
@@ -177,13 +189,16 @@ impl Project {
             &variables,
             &mut found,
         );
-        match (name, definitions) {
-            (Some(name), Some(definitions)) if found.is_empty() => Ok(Self {
+        let historical = blocks.historical.as_ref();
+        let historical = HistoricalConfig::read(&shown, &dir, historical, &variables, &mut found);
+        match (name, definitions, historical) {
+            (Some(name), Some(definitions), Some(historical)) if found.is_empty() => Ok(Self {
                 name,
                 dir,
                 file: file.to_owned(),
                 env: env.map(str::to_owned),
                 definitions,
+                historical,
                 blocks,
                 plugins: plugins.clone(),
                 variables,
@@ -413,6 +428,10 @@ impl Blocks {
                     self.definitions = Some(value.clone());
                     continue;
                 }
+                "historical" => {
+                    self.historical = Some(value.clone());
+                    continue;
+                }
                 _ => continue,
             };
             match (role, Stores::parse(file, role, value)) {
@@ -430,10 +449,12 @@ impl Blocks {
         if own.provider.is_some() {
             *self = Self {
                 definitions: self.definitions.take(),
+                historical: self.historical.take(),
                 ..Self::default()
             };
         }
         self.definitions = own.definitions.or_else(|| self.definitions.take());
+        self.historical = own.historical.or_else(|| self.historical.take());
         self.registry = own.registry.or_else(|| self.registry.take());
         self.online = own.online.or_else(|| self.online.take());
         self.offline = own.offline.or_else(|| self.offline.take());
@@ -482,7 +503,7 @@ fn document(file: &str, text: &str) -> Result<Node> {
 }
 
 /// A single value with its variables expanded.
-fn scalar<T: DeserializeOwned>(
+pub(super) fn scalar<T: DeserializeOwned>(
     file: &str,
     node: &Node,
     variables: &Variables,

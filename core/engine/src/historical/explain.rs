@@ -70,6 +70,10 @@ impl Historical {
     /// As [`Historical::run`], as far as that is known before reading; `Unsupported` without
     /// entity rows.
     pub async fn explain(self) -> Result<HistoricalExplanation> {
+        self.configured().explained().await
+    }
+
+    async fn explained(self) -> Result<HistoricalExplanation> {
         if self.parameters.rows != RowsFrom::Entities {
             return Err(
                 Error::unsupported("only a training set with entity rows can be explained")

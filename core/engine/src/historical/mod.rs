@@ -4,6 +4,7 @@
 //! offline store for its views, zip the answers by row, fill defaults, hand out batches.
 
 mod ages;
+mod aside;
 mod compare;
 mod content;
 mod explain;
@@ -20,6 +21,7 @@ mod split;
 mod zip;
 
 pub use ages::AgeReport;
+pub use aside::EntitySource;
 pub use compare::{Changed, Difference, definitions as definition_differences};
 pub use content::{ColumnContent, Content, ContentHash, row_hashes};
 pub use explain::{HistoricalExplanation, Skipped, ViewPlan};
@@ -58,6 +60,7 @@ pub struct Historical {
     store: FeatureStore,
     selection: Selection,
     rows: Vec<RecordBatch>,
+    source: Option<Arc<dyn EntitySource>>,
     parameters: Parameters,
     options: OfflineOptions,
 }
@@ -69,6 +72,7 @@ impl FeatureStore {
             store: self.clone(),
             selection: select.into(),
             rows: Vec::new(),
+            source: None,
             parameters: Parameters::default(),
             options: OfflineOptions::default(),
         }
@@ -90,6 +94,14 @@ impl Historical {
     /// Adds entity rows: key columns, a time column, and any others, which come out untouched.
     pub fn entities(mut self, rows: impl IntoIterator<Item = RecordBatch>) -> Self {
         self.rows.extend(rows);
+        self
+    }
+
+    /// Takes entity rows from where they can be read again, so that they need not fit in memory;
+    /// in place of [`Historical::entities`]. They are held as long as they are small against the
+    /// memory limit, or no limit is set.
+    pub fn entity_source(mut self, source: Arc<dyn EntitySource>) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -200,6 +212,11 @@ impl Historical {
     /// time, or a column that a feature would hide; what the offline stores say.
     pub async fn run(self) -> Result<TrainingSet> {
         let started = Instant::now();
+        let request = self.configured();
+        request.stream(started).await
+    }
+
+    async fn stream(self, started: Instant) -> Result<TrainingSet> {
         let prepared = self.prepare().await?;
         let inputs = manifest::Inputs::new(
             &prepared.snapshot,
@@ -243,6 +260,15 @@ impl Historical {
         Ok(training)
     }
 
+    /// With what the project says where this request says nothing.
+    fn configured(mut self) -> Self {
+        let config = self.store.historical_config();
+        let options = &mut self.options;
+        options.memory_limit = options.memory_limit.or(config.memory_limit.map(|size| size.0));
+        options.spill_dir = options.spill_dir.take().or_else(|| config.spill_dir.clone());
+        self
+    }
+
     /// What the definitions say about the request, and whether it is allowed.
     async fn prepare(&self) -> Result<Prepared> {
         let snapshot = self.store.snapshot_at(self.parameters.at_version).await?;
@@ -277,10 +303,27 @@ impl Historical {
                 );
                 Spine::reduce(&[rows.await?], resolved, &self.parameters)?
             }
-            _ => Spine::reduce(&self.rows, resolved, &self.parameters)?,
+            _ => match &self.source {
+                None => Spine::reduce(&self.rows, resolved, &self.parameters)?,
+                Some(source) => {
+                    let most = self.held(prepared).await?;
+                    Spine::read(source, resolved, &self.parameters, &self.options, most).await?
+                }
+            },
         };
         let warnings = labels::check(&self.parameters, spine.schema(), resolved)?;
         Ok((spine, warnings))
+    }
+
+    /// Bytes of entity rows that are held in memory. The store, the output and the rest need theirs.
+    async fn held(&self, prepared: &Prepared) -> Result<u64> {
+        for name in prepared.by_store(&self.store).into_keys() {
+            let offline = self.store.offline_store(&name).await?;
+            if !offline.capabilities().entity_files {
+                return Ok(u64::MAX);
+            }
+        }
+        Ok(self.options.memory_limit.map_or(u64::MAX, |limit| limit / 8))
     }
 
     /// What one store is asked for some of the views.
@@ -288,7 +331,7 @@ impl Historical {
         let join = |index: &usize| {
             let view = &prepared.resolved.views[*index];
             let scan = crate::scan::scan_of(prepared.snapshot.catalog(), &view.view, &view.features)?;
-            let join = ViewJoin::new(scan, spine.key_indexes[*index].clone())
+            let join = ViewJoin::new(scan, spine.keys_of(*index))
                 .with_ttl(view.view.ttl)
                 .with_known_until(self.parameters.known_until);
             Ok(match self.parameters.knowledge {

@@ -247,7 +247,7 @@ impl Running {
             return Ok(None);
         };
         let began = Instant::now();
-        let (rows, times) = self.spine.window(zipped.start, zipped.rows);
+        let (rows, times) = self.spine.window(zipped.start, zipped.rows).await?;
         let mut report = self.report.lock();
         let batch = self
             .assembly

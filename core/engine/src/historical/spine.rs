@@ -5,89 +5,218 @@ use std::sync::Arc;
 
 use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
-use larder_core::EntityRows;
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use larder_core::arrow::datatypes::{Schema, SchemaRef};
 use larder_core::convert::{Zone, coerce, concat_rows};
+use larder_core::{EntityRows, OfflineOptions};
 
+use futures::TryStreamExt;
+
+use super::aside::{Again, Aside, EntitySource, Writer};
 use super::parameters::Parameters;
 use crate::selection::Resolved;
 
 /// Entity rows and what offline stores need of them.
 #[derive(Debug)]
 pub(super) struct Spine {
-    /// The caller's rows, untouched.
-    rows: RecordBatch,
-    /// Distinct (column, type) pairs in canonical Arrow types.
-    keys: Vec<ArrayRef>,
-    /// `T`, without nulls.
-    times: TimestampMicrosecondArray,
-    /// For each view and each of its keys in canonical order, the index in `keys`.
-    pub(super) key_indexes: Vec<Vec<usize>>,
+    place: Place,
+    reducer: Reducer,
+}
+
+#[derive(Debug)]
+enum Place {
+    Held {
+        /// The caller's rows, untouched.
+        rows: RecordBatch,
+        reduced: Reduced,
+    },
+    Aside {
+        aside: Aside,
+        again: Again,
+    },
 }
 
 impl Spine {
+    /// Rows that are in memory already.
     pub(super) fn reduce(
         batches: &[RecordBatch],
         resolved: &Resolved,
         parameters: &Parameters,
     ) -> Result<Self> {
+        let reducer = Reducer::new(resolved, parameters)?;
         let rows = first_rows(one_batch(batches)?, parameters.limit);
+        let reduced = reducer.reduce(&rows, 0)?;
+        Ok(Self {
+            place: Place::Held { rows, reduced },
+            reducer,
+        })
+    }
+
+    /// Rows out of a source; those that need more than some bytes are not held.
+    pub(super) async fn read(
+        source: &Arc<dyn EntitySource>,
+        resolved: &Resolved,
+        parameters: &Parameters,
+        options: &OfflineOptions,
+        most: u64,
+    ) -> Result<Self> {
+        let reducer = Reducer::new(resolved, parameters)?;
+        let mut left = parameters.limit.unwrap_or(u64::MAX);
+        let (mut held, mut bytes) = (Vec::new(), 0);
+        let mut writer: Option<(Writer, SchemaRef)> = None;
+        let (mut stream, mut first) = (source.open()?, 0);
+        while left > 0 {
+            let Some(batch) = stream.try_next().await? else {
+                break;
+            };
+            let batch = first_rows(batch, Some(left));
+            left -= batch.num_rows() as u64;
+            match &mut writer {
+                None => {
+                    bytes += batch.get_array_memory_size() as u64;
+                    held.push(batch);
+                    if bytes > most {
+                        let mut aside = Writer::new(options.spill_dir.as_deref())?;
+                        let schema = held[0].schema();
+                        for batch in held.drain(..) {
+                            first += reducer.write(&batch, first, &schema, &mut aside)?;
+                        }
+                        writer = Some((aside, schema));
+                    }
+                }
+                Some((aside, schema)) => first += reducer.write(&batch, first, schema, aside)?,
+            }
+        }
+        let Some((writer, schema)) = writer else {
+            return Self::reduce(&held, resolved, parameters);
+        };
+        let place = Place::Aside {
+            aside: writer.finish()?,
+            again: Again::new(source.clone(), schema),
+        };
+        Ok(Self { place, reducer })
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        match &self.place {
+            Place::Held { reduced, .. } => reduced.times.len(),
+            Place::Aside { aside, .. } => usize::try_from(aside.files.rows).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The caller's columns.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        match &self.place {
+            Place::Held { rows, .. } => rows.schema_ref(),
+            Place::Aside { again, .. } => again.schema(),
+        }
+    }
+
+    /// For each key of a view in canonical order, which of the key columns it is.
+    pub(super) fn keys_of(&self, view: usize) -> Vec<usize> {
+        self.reducer.key_indexes[view].clone()
+    }
+
+    /// What stores are asked with.
+    pub(super) fn entity_rows(&self) -> EntityRows {
+        match &self.place {
+            Place::Held { reduced, .. } => EntityRows::batches(reduced.keys.clone(), reduced.times.clone()),
+            Place::Aside { aside, .. } => EntityRows::Files(aside.files.clone()),
+        }
+    }
+
+    /// Consecutive rows as the caller gave them, and their times. Windows follow one another.
+    pub(super) async fn window(
+        &mut self,
+        start: usize,
+        rows: usize,
+    ) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
+        match &mut self.place {
+            Place::Held { rows: all, reduced } => {
+                Ok((all.slice(start, rows), reduced.times.slice(start, rows)))
+            }
+            Place::Aside { again, .. } => {
+                let batch = again.take(rows).await?;
+                let times = self.reducer.times(&batch, start as u64)?;
+                Ok((batch, times))
+            }
+        }
+    }
+}
+
+/// Distinct (column, type) pairs in canonical Arrow types, and `T` without nulls.
+#[derive(Debug)]
+struct Reduced {
+    keys: Vec<ArrayRef>,
+    times: TimestampMicrosecondArray,
+}
+
+/// What is taken of entity rows.
+#[derive(Debug)]
+struct Reducer {
+    time_column: String,
+    zone: Option<Zone>,
+    /// Column and key of each key column.
+    columns: Vec<(String, JoinKey)>,
+    key_indexes: Vec<Vec<usize>>,
+}
+
+impl Reducer {
+    fn new(resolved: &Resolved, parameters: &Parameters) -> Result<Self> {
         let zone = parameters
             .timezone
             .as_deref()
             .map(Zone::new)
             .transpose()
             .map_err(|error| Error::input(error.to_string()))?;
-        let times = times(&rows, &parameters.time_column, zone.as_ref())?;
         refuse_unknown_renames(resolved, &parameters.keys)?;
-
-        let mut known: Vec<(String, ValueType)> = Vec::new();
-        let mut keys = Vec::new();
+        let mut columns: Vec<(String, JoinKey)> = Vec::new();
         let mut key_indexes = Vec::new();
         for view in &resolved.views {
             let mut indexes = Vec::with_capacity(view.keys.len());
             for role in &view.keys {
                 let column = parameters.column_of(role.column.as_str());
-                let wanted = (column.to_owned(), role.key.value_type);
-                let index = match known.iter().position(|pair| *pair == wanted) {
-                    Some(index) => index,
-                    None => {
-                        keys.push(key_column(&rows, column, &role.key, zone.as_ref())?);
-                        known.push(wanted);
-                        keys.len() - 1
-                    }
-                };
-                indexes.push(index);
+                let of = role.key.value_type;
+                let known = |(name, key): &(String, JoinKey)| name == column && key.value_type == of;
+                indexes.push(columns.iter().position(known).unwrap_or_else(|| {
+                    columns.push((column.to_owned(), role.key.clone()));
+                    columns.len() - 1
+                }));
             }
             key_indexes.push(indexes);
         }
         Ok(Self {
-            rows,
-            keys,
-            times,
+            time_column: parameters.time_column.clone(),
+            zone,
+            columns,
             key_indexes,
         })
     }
 
-    /// How many rows there are.
-    pub(super) fn len(&self) -> usize {
-        self.times.len()
+    fn reduce(&self, rows: &RecordBatch, first: u64) -> Result<Reduced> {
+        let times = self.times(rows, first)?;
+        let columns = self.columns.iter();
+        let keys = columns
+            .map(|(column, key)| key_column(rows, column, key, self.zone.as_ref()))
+            .collect::<Result<_>>()?;
+        Ok(Reduced { keys, times })
     }
 
-    /// The caller's columns.
-    pub(super) fn schema(&self) -> &SchemaRef {
-        self.rows.schema_ref()
+    /// Writes aside what stores need; returns how many rows these were.
+    fn write(&self, rows: &RecordBatch, first: u64, schema: &SchemaRef, aside: &mut Writer) -> Result<u64> {
+        if rows.schema_ref().fields() != schema.fields() {
+            return Err(Error::input(format!(
+                "the entity rows have other columns from row {first} on than before"
+            )));
+        }
+        let reduced = self.reduce(rows, first)?;
+        aside.write(reduced.keys, reduced.times)?;
+        Ok(rows.num_rows() as u64)
     }
 
-    /// What stores are asked with.
-    pub(super) fn entity_rows(&self) -> EntityRows {
-        EntityRows::batches(self.keys.clone(), self.times.clone())
-    }
-
-    /// Consecutive rows as the caller gave them, and their times.
-    pub(super) fn window(&self, start: usize, rows: usize) -> (RecordBatch, TimestampMicrosecondArray) {
-        (self.rows.slice(start, rows), self.times.slice(start, rows))
+    fn times(&self, rows: &RecordBatch, first: u64) -> Result<TimestampMicrosecondArray> {
+        times(rows, &self.time_column, self.zone.as_ref(), first)
     }
 }
 
@@ -118,14 +247,20 @@ fn column<'a>(rows: &'a RecordBatch, name: &str, what: &str, remedy: &str) -> Re
     })
 }
 
-fn times(rows: &RecordBatch, name: &str, zone: Option<&Zone>) -> Result<TimestampMicrosecondArray> {
+/// The times, without nulls; `first` is the number of the first row, for messages.
+fn times(
+    rows: &RecordBatch,
+    name: &str,
+    zone: Option<&Zone>,
+    first: u64,
+) -> Result<TimestampMicrosecondArray> {
     let found = column(rows, name, "their time", "name it with `--time-column`")?;
     let times = coerce(found, ValueType::TIMESTAMP, zone).map_err(|error| error.with("column", name))?;
     if times.null_count() > 0 {
         let rows: Vec<String> = (0..times.len())
             .filter(|row| times.is_null(*row))
             .take(10)
-            .map(|row| row.to_string())
+            .map(|row| (first + row as u64).to_string())
             .collect();
         return Err(Error::input(format!(
             "{} entity rows have no time: row {}{}",

@@ -71,8 +71,7 @@ pub(super) async fn write(
     }
     drop(following);
     bar.clear();
-    let mut report = training.report();
-    report.phases.splice(0..0, begun.read);
+    let report = training.report();
     let mut manifest =
         Manifest::new(&training.inputs(), &schema, &report, &parts, created).with_entities(entities);
     let path = files.finish(out, &mut manifest)?;
@@ -173,8 +172,7 @@ pub(super) async fn onto_screen(
     bar.clear();
     let all = concat_batches(&schema, &batches)
         .map_err(|e| Error::internal("the rows of a training set do not fit together").source(e))?;
-    let mut report = training.report();
-    report.phases.splice(0..0, begun.read);
+    let report = training.report();
     match cx.format {
         Format::Json => Ok(Report::new(batch_json(&all)?)),
         Format::Csv => Ok(Report::new(()).table(batch_table(&all)?)),

@@ -8,20 +8,20 @@ mod old;
 mod told;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
 use clap::{ArgGroup, ValueEnum};
 use larder::historical::{EntityFile, Parameters, RowsFrom};
 use larder::model::Knowledge;
 use larder::{
-    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Phase, Progress, Result, Selection,
-    Span, Split, ValueType, Version,
+    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Progress, Result, Selection, Span,
+    Split, ValueType, Version,
 };
 
 use crate::args::{Pairs, instant, pairs, span};
 use crate::context::Context;
 use crate::output::Report;
-use crate::rows::{Columns, RowsFile, read};
+use crate::rows::{Columns, FileRows, RowsFile};
 
 /// Options of `larder historical`.
 #[derive(Debug, clap::Args)]
@@ -269,12 +269,10 @@ struct Begun {
     historical: Historical,
     /// What created time decides, per view of the report.
     modes: Vec<Knowledge>,
-    /// How long the file of the entity rows took to read.
-    read: Option<Phase>,
 }
 
 impl Begun {
-    /// Reads the entity rows and puts the request together.
+    /// Puts the request together.
     async fn new(
         store: &FeatureStore,
         request: &Request,
@@ -286,20 +284,10 @@ impl Begun {
             .historical(request.selection.clone())
             .with_parameters(request.parameters.clone())
             .options(machine.options(progress));
-        let started = Instant::now();
-        let read = match &request.entities {
-            None => None,
-            Some(file) => {
-                historical = historical.entities(read(file, &columns)?);
-                let seconds = started.elapsed().as_secs_f64();
-                Some(Phase::new("read entity rows", seconds))
-            }
-        };
-        Ok(Self {
-            historical,
-            modes,
-            read,
-        })
+        if let Some(path) = request.entities.clone() {
+            historical = historical.entity_source(Arc::new(FileRows { path, columns }));
+        }
+        Ok(Self { historical, modes })
     }
 }
 
