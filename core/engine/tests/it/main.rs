@@ -6,6 +6,7 @@ mod apply;
 mod apply_races;
 mod apply_sets;
 mod delete;
+mod entity_source;
 mod guard;
 mod historical;
 mod historical_stores;
