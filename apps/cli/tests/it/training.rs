@@ -370,7 +370,7 @@ fn a_report_tells_features_and_labels_are_checked() {
     assert_eq!(feature["column"], "orders_7d");
     assert!(feature["age"]["p50_us"].as_u64().unwrap() > 0, "{made:#}");
     assert!(feature["null_share"].as_f64().unwrap() < 1.0);
-    assert_eq!(made["report"]["phases"][0]["name"], "read entity rows");
+    assert_eq!(made["report"]["phases"][0]["name"], "entity rows");
     let error = make(&dir, &["--label", "orders_7d"]).code(1).error();
     assert!(
         error["message"]
@@ -597,4 +597,50 @@ fn rows_that_were_not_visible_then_can_be_left_out() {
         "json",
     ];
     assert_eq!(larder(&dir, &repeat).ok().json()["same"], true);
+}
+
+#[test]
+fn entity_rows_need_not_fit_in_memory() {
+    let (_world, dir) = project();
+    let plain = make(&dir, &["--out", "plain.parquet"]).ok().json();
+    // A limit far below what anything needs: entity rows are read twice, and the join spills.
+    let spilled = make(
+        &dir,
+        &[
+            "--out",
+            "small.parquet",
+            "--memory-limit",
+            "64KiB",
+            "--spill-dir",
+            "spill",
+        ],
+    )
+    .ok()
+    .json();
+    assert_eq!(spilled["outputs"][0]["digest"], plain["outputs"][0]["digest"]);
+    assert_eq!(
+        fs::read_dir(dir.join("spill")).unwrap().count(),
+        0,
+        "what was spilled is gone"
+    );
+    let phases = spilled["report"]["phases"].to_string();
+    assert!(phases.contains("source parted"), "{phases}");
+    // With the limit from the project's file.
+    let yaml = fs::read_to_string(dir.join("larder.yaml")).unwrap();
+    fs::write(
+        dir.join("larder.yaml"),
+        format!("{yaml}\nhistorical: {{ memory_limit: 64KiB, spill_dir: tmp/aside }}\n"),
+    )
+    .unwrap();
+    let configured = make(&dir, &["--out", "configured.parquet"]).ok().json();
+    assert_eq!(configured["outputs"][0]["digest"], plain["outputs"][0]["digest"]);
+    assert!(dir.join("tmp/aside").is_dir());
+    let explained = make(&dir, &["--explain"]).ok().json();
+    assert_eq!(explained["spills"], true);
+    fs::write(
+        dir.join("larder.yaml"),
+        format!("{yaml}\nhistorical: {{ memory: 64KiB }}\n"),
+    )
+    .unwrap();
+    make(&dir, &["--out", "x.parquet"]).code(1);
 }
