@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `local` (default) | `online: { type: local }`: embedded, durable, one folder |
 //! | `parquet` (default) | `offline: { type: parquet }`: Parquet files; brings Arrow |
+//! | `s3` | Parquet files on S3: `root: s3://bucket/prefix/` |
 //! | `object` (default) | `registry: { type: file }`: definitions on a file system |
 //! | `offline` | training sets, materialization, push; brings Arrow |
 //! | `full` | everything |

@@ -1,7 +1,7 @@
 //! How rows are added to a source: one new file, whole and durable or not there at all.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,19 +14,22 @@ use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, Timestam
 use larder_core::convert::{Zone, coerce};
 use larder_core::model::Source;
 use larder_core::{BatchStream, Error, ErrorKind, Micros, Result, ValueType, ViewScan, random};
+use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::discover::{self, Place, show};
 use crate::fault;
 use crate::plan::{self, Context};
 use crate::reader;
+use crate::root::{Root, Spot};
 use crate::work;
 
 /// Appends the rows of a stream; returns how many there were.
 pub(crate) async fn append(
-    root: PathBuf,
+    root: Root,
     scan: ViewScan,
     mut rows: BatchStream,
     now: Micros,
@@ -35,7 +38,7 @@ pub(crate) async fn append(
     let (mut send, receive) = mpsc::channel(1);
     let writing = work::run(move || {
         let target = Target::new(&root, &scan, now, &context)?;
-        write(&target, &scan, receive)
+        write(&target, &root, &scan, receive)
     });
     let sending = async move {
         while let Some(batch) = rows.try_next().await? {
@@ -60,6 +63,7 @@ enum Message {
 /// Where the new file goes and what it looks like.
 #[derive(Debug)]
 struct Target {
+    place: Spot,
     folder: PathBuf,
     name: String,
     /// Columns of the files that are there, and the first of those files.
@@ -68,7 +72,7 @@ struct Target {
 }
 
 impl Target {
-    fn new(root: &Path, scan: &ViewScan, now: Micros, context: &Context) -> Result<Self> {
+    fn new(root: &Root, scan: &ViewScan, now: Micros, context: &Context) -> Result<Self> {
         let source = &*scan.source;
         let here = |error: Error| error.with("source", &source.name);
         let refuse = |what: &str, path: String| {
@@ -104,6 +108,7 @@ impl Target {
             .first()
             .map(|file| (file.footer.schema().clone(), file.file.shown.clone()));
         Ok(Self {
+            place: discover::spot(root, source)?,
             folder,
             name: file_name(now, last.as_deref()),
             like,
@@ -198,10 +203,18 @@ impl Target {
 }
 
 /// Writes what comes, and keeps it only if all of it came.
-fn write(target: &Target, scan: &ViewScan, mut messages: mpsc::Receiver<Message>) -> Result<u64> {
-    let failed =
-        |error: io::Error, path: &Path| fault::io(error, "a data file cannot be written", &show(path));
-    let mut open: Option<(Temporary, ArrowWriter<File>)> = None;
+fn write(
+    target: &Target,
+    root: &Root,
+    scan: &ViewScan,
+    mut messages: mpsc::Receiver<Message>,
+) -> Result<u64> {
+    let shown = show(&target.folder.join(&target.name));
+    let mut open: Option<(ArrowWriter<Sink>, Failure)> = None;
+    let failed = |error: ParquetError, failure: &Failure| {
+        let why = failure.lock().take();
+        why.unwrap_or_else(|| fault::parquet(error, &shown))
+    };
     let mut rows = 0;
     loop {
         let batch = match block_on(messages.next()) {
@@ -213,42 +226,101 @@ fn write(target: &Target, scan: &ViewScan, mut messages: mpsc::Receiver<Message>
             continue;
         }
         let batch = target.conform(&scan.to_source(&batch)?, scan)?;
-        let (temporary, mut writer) = match open.take() {
+        let (mut writer, failure) = match open.take() {
             Some(open) => open,
             None => {
-                make_folder(&target.folder)?;
-                let temporary = Temporary(target.folder.join(format!(".tmp-{}", target.name)));
-                let file = File::create_new(&temporary.0).map_err(|error| failed(error, &temporary.0))?;
+                let failure = Failure::default();
+                let sink = Sink::new(target, root, &failure)?;
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_created_by(concat!("larder-parquet ", env!("CARGO_PKG_VERSION")).to_owned())
                     .build();
-                let writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))
-                    .map_err(|error| fault::parquet(error, &show(&temporary.0)))?;
-                (temporary, writer)
+                let writer = ArrowWriter::try_new(sink, batch.schema(), Some(properties))
+                    .map_err(|error| failed(error, &failure))?;
+                (writer, failure)
             }
         };
-        writer
-            .write(&batch)
-            .map_err(|error| fault::parquet(error, &show(&temporary.0)))?;
+        writer.write(&batch).map_err(|error| failed(error, &failure))?;
         rows += batch.num_rows() as u64;
-        open = Some((temporary, writer));
+        open = Some((writer, failure));
     }
-    let Some((temporary, writer)) = open else {
+    let Some((writer, failure)) = open else {
         return Ok(0);
     };
-    let file = writer
-        .into_inner()
-        .map_err(|error| fault::parquet(error, &show(&temporary.0)))?;
-    file.sync_all().map_err(|error| failed(error, &temporary.0))?;
-    let path = target.folder.join(&target.name);
-    fs::rename(&temporary.0, &path).map_err(|error| failed(error, &path))?;
-    // The folder is synced too, or a crash could forget the file's new name.
-    if let Err(error) = sync_folder(&target.folder) {
-        let _ = fs::remove_file(&path);
-        return Err(failed(error, &path));
-    }
+    let sink = writer.into_inner().map_err(|error| failed(error, &failure))?;
+    sink.keep(target)?;
     Ok(rows)
+}
+
+/// Why the sink of a writer failed: the writer tells text only.
+type Failure = Arc<Mutex<Option<Error>>>;
+
+/// Where the bytes of a new file go. What is dropped instead of kept leaves nothing behind.
+#[derive(Debug)]
+enum Sink {
+    File(Temporary, File),
+    #[cfg(feature = "s3")]
+    Upload(crate::s3::Upload),
+}
+
+impl Sink {
+    fn new(target: &Target, root: &Root, failure: &Failure) -> Result<Self> {
+        match &target.place {
+            Spot::Disk(folder) => {
+                let _ = (root, failure);
+                make_folder(folder)?;
+                let temporary = Temporary(folder.join(format!(".tmp-{}", target.name)));
+                let file = File::create_new(&temporary.0).map_err(|error| unwritten(error, &temporary.0))?;
+                Ok(Self::File(temporary, file))
+            }
+            #[cfg(feature = "s3")]
+            Spot::Object(url) => {
+                crate::s3::Upload::new(root.s3(), url, &target.name, failure.clone()).map(Self::Upload)
+            }
+            #[cfg(not(feature = "s3"))]
+            Spot::Object(_) => Err(Error::internal("an object store that is not in this build")),
+        }
+    }
+
+    /// Gives the file its name, durably.
+    fn keep(self, target: &Target) -> Result<()> {
+        let (temporary, file) = match self {
+            Self::File(temporary, file) => (temporary, file),
+            #[cfg(feature = "s3")]
+            Self::Upload(upload) => return upload.finish(),
+        };
+        file.sync_all().map_err(|error| unwritten(error, &temporary.0))?;
+        let path = target.folder.join(&target.name);
+        fs::rename(&temporary.0, &path).map_err(|error| unwritten(error, &path))?;
+        // The folder is synced too, or a crash could forget the file's new name.
+        if let Err(error) = sync_folder(&target.folder) {
+            let _ = fs::remove_file(&path);
+            return Err(unwritten(error, &path));
+        }
+        Ok(())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(_, file) => file.write(bytes),
+            #[cfg(feature = "s3")]
+            Self::Upload(upload) => upload.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(_, file) => file.flush(),
+            #[cfg(feature = "s3")]
+            Self::Upload(upload) => upload.flush(),
+        }
+    }
+}
+
+fn unwritten(error: io::Error, path: &Path) -> Error {
+    fault::io(error, "a data file cannot be written", &show(path))
 }
 
 /// Removes its file unless it was renamed.

@@ -40,7 +40,7 @@ pub(crate) fn may_hold(
         Ok(Some(filter)) => filter,
         // A filter that cannot be read rules out nothing; the data will tell whether the file is damaged.
         Ok(None) | Err(parquet::errors::ParquetError::General(_)) => return Ok(true),
-        Err(error) => return Err(fault::parquet(error, &file.file.shown)),
+        Err(error) => return Err(fault::reading(chunks, error, &file.file.shown)),
     };
     Ok(few.iter().any(|key| match (key, chunk.column_type()) {
         // What does not fit the column's type is not in it.

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use larder_core::model::Source;
-use larder_core::{Error, Result};
+use larder_core::{Error, Health, Result};
 
 use crate::fault;
 use crate::glob::Pattern;
 use crate::hive;
-use crate::object::{DataFile, Version};
+use crate::object::{DataFile, Home, Version};
+use crate::root::{Root, Spot};
 
 /// The files of a source.
 #[derive(Debug)]
@@ -36,9 +37,18 @@ pub(crate) enum Place {
 const EXTENSIONS: [&str; 3] = ["parquet", "pq", "parq"];
 
 /// What the `path` of a source names.
-pub(crate) fn place(root: &Path, source: &Source) -> Result<Place> {
+pub(crate) fn place(root: &Root, source: &Source) -> Result<Place> {
     let path = option(source)?;
-    let whole = root.join(path);
+    match root.resolve(path)? {
+        Spot::Disk(whole) => place_on_disk(root, path, whole),
+        #[cfg(feature = "s3")]
+        Spot::Object(url) => crate::s3::place(root.s3(), &url),
+        #[cfg(not(feature = "s3"))]
+        Spot::Object(_) => Err(Error::internal("an object store that is not in this build")),
+    }
+}
+
+fn place_on_disk(root: &Root, path: &str, whole: PathBuf) -> Result<Place> {
     match fs::metadata(&whole) {
         Ok(metadata) if metadata.is_dir() => return Ok(Place::Folder(whole)),
         Ok(_) => return Ok(Place::File(whole)),
@@ -53,18 +63,19 @@ pub(crate) fn place(root: &Path, source: &Source) -> Result<Place> {
             ));
         }
     }
-    if !path.contains(['*', '?', '[']) {
+    if !is_pattern(path) {
         return Ok(match has_extension(&whole) {
             true => Place::File(whole),
             false => Place::Folder(whole),
         });
     }
     // The folder is what stands before the first component with a pattern.
-    let mut folder = root.to_path_buf();
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    let mut folder = root.path().to_path_buf();
     let mut pattern: Vec<String> = Vec::new();
     for component in Path::new(path).components() {
         let text = component.as_os_str().to_string_lossy();
-        if pattern.is_empty() && !text.contains(['*', '?', '[']) {
+        if pattern.is_empty() && !is_pattern(&text) {
             folder.push(component);
         } else if component != Component::CurDir {
             pattern.push(text.into_owned());
@@ -73,7 +84,17 @@ pub(crate) fn place(root: &Path, source: &Source) -> Result<Place> {
     Ok(Place::Glob(folder, pattern.join("/")))
 }
 
-/// The `path` of a source, without a `file://`.
+/// Where the `path` of a source leads.
+pub(crate) fn spot(root: &Root, source: &Source) -> Result<Spot> {
+    root.resolve(option(source)?)
+}
+
+/// Whether a path has characters of a pattern.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The `path` of a source.
 fn option(source: &Source) -> Result<&str> {
     let here = |error: Error| error.with("source", &source.name);
     if let Some(unknown) = source.options.keys().find(|key| *key != "path") {
@@ -82,7 +103,7 @@ fn option(source: &Source) -> Result<&str> {
         )))
         .help("known: path"));
     }
-    let path = source
+    source
         .options
         .get("path")
         .and_then(|path| path.as_str())
@@ -90,31 +111,28 @@ fn option(source: &Source) -> Result<&str> {
         .ok_or_else(|| {
             here(Error::definition("a parquet source needs a `path`"))
                 .help("name a file, a folder or a pattern, such as `path: user_daily/`")
-        })?;
-    local(path).map_err(here)
-}
-
-/// A path on this machine, out of a path or URL.
-pub(crate) fn local(path: &str) -> Result<&str> {
-    match path.split_once("://") {
-        None => Ok(path),
-        Some(("file", rest)) if rest.starts_with('/') => Ok(rest),
-        Some(("s3" | "s3a", _)) => Err(Error::unsupported("parquet files on s3:// come with part 2")
-            .help("use files on a local disk or a shared file system until then")),
-        Some(_) => Err(
-            Error::config(format!("`{path}` is not a place the parquet store can read"))
-                .help("write a path, or file:///absolute/path"),
-        ),
-    }
+        })
 }
 
 /// Finds the files of a source.
 ///
 /// A folder that exists and is empty has no files, and that is no error here.
-pub(crate) fn find(root: &Path, source: &Source) -> Result<Found> {
+pub(crate) fn find(root: &Root, source: &Source) -> Result<Found> {
+    let here = |error: Error| error.with("source", &source.name);
+    let path = option(source)?;
+    match root.resolve(path).map_err(here)? {
+        Spot::Disk(whole) => find_on_disk(root, source, place_on_disk(root, path, whole).map_err(here)?),
+        #[cfg(feature = "s3")]
+        Spot::Object(url) => crate::s3::find(root, &url).map_err(here),
+        #[cfg(not(feature = "s3"))]
+        Spot::Object(_) => Err(Error::internal("an object store that is not in this build")),
+    }
+}
+
+fn find_on_disk(root: &Root, source: &Source, place: Place) -> Result<Found> {
     let here = |error: Error| error.with("source", &source.name);
     let mut walk = Walk::default();
-    let shown = match place(root, source).map_err(here)? {
+    let shown = match place {
         Place::File(path) => {
             let metadata = fs::metadata(&path).map_err(|error| here(nothing_at(error, &path)))?;
             walk.files.push((path.clone(), Version::of(&metadata)));
@@ -133,9 +151,7 @@ pub(crate) fn find(root: &Path, source: &Source) -> Result<Found> {
             let pattern = Pattern::new(&pattern).map_err(here)?;
             walk.matching(&folder, &pattern).map_err(here)?;
             if walk.files.is_empty() {
-                return Err(here(Error::not_found("no file matches the source's path"))
-                    .with("path", shown)
-                    .help("check the pattern; `**` stands for any number of folders"));
+                return Err(here(no_match(shown)));
             }
             shown
         }
@@ -148,9 +164,10 @@ pub(crate) fn find(root: &Path, source: &Source) -> Result<Found> {
         .into_iter()
         .map(|(path, version)| DataFile {
             shown: show(&path),
-            partitions: hive::partitions(path.strip_prefix(root).unwrap_or(&path)),
+            partitions: hive::partitions(path.strip_prefix(root.path()).unwrap_or(&path)),
             path,
             version,
+            home: Home::Disk,
         })
         .collect();
     Ok(Found { shown, files })
@@ -159,14 +176,20 @@ pub(crate) fn find(root: &Path, source: &Source) -> Result<Found> {
 fn nothing_at(error: io::Error, path: &Path) -> Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let error = fault::io(error, "there is no data at the source's path", &show(path));
-    if missing {
-        error.help("write data there, push some, or correct the source's `path` and the store's `root`")
-    } else {
-        error
-    }
+    if missing { error.help(WRITE_SOME) } else { error }
 }
 
-fn no_data(path: &Path, others: usize) -> Error {
+/// What to do where there is nothing.
+pub(crate) const WRITE_SOME: &str =
+    "write data there, push some, or correct the source's `path` and the store's `root`";
+
+pub(crate) fn no_match(shown: String) -> Error {
+    Error::not_found("no file matches the source's path")
+        .with("path", shown)
+        .help("check the pattern; `**` stands for any number of folders")
+}
+
+pub(crate) fn no_data(path: &Path, others: usize) -> Error {
     Error::not_found(format!("the folder has no data files, only {others} other files"))
         .with("path", show(path))
         .help("data files end in .parquet, .pq or .parq; name others one by one or by a pattern")
@@ -177,7 +200,7 @@ pub(crate) fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn has_extension(path: &Path) -> bool {
+pub(crate) fn has_extension(path: &Path) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
         .is_some_and(|extension| {
@@ -188,7 +211,7 @@ fn has_extension(path: &Path) -> bool {
 }
 
 /// Names that are not data: hidden, temporary, or notes of other programs such as `_SUCCESS`.
-fn is_hidden(name: &str) -> bool {
+pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with(['.', '_'])
 }
 
@@ -298,9 +321,37 @@ fn refuse_table(name: &str, folder: &Path, path: &Path) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(
-        Error::unsupported(format!("the folder is {format}, not plain Parquet files"))
-            .with("path", show(folder))
-            .help("export the table to a folder of its own"),
-    )
+    Err(is_table(format, &show(folder)))
+}
+
+pub(crate) fn is_table(format: &str, folder: &str) -> Error {
+    Error::unsupported(format!("the folder is {format}, not plain Parquet files"))
+        .with("path", folder)
+        .help("export the table to a folder of its own")
+}
+
+/// Whether the root of a store can be read now.
+pub(crate) fn check(root: &Root) -> Result<Health> {
+    let health = |entries: String| {
+        Health::new("parquet")
+            .detail("root", show(root.path()))
+            .detail("entries", entries)
+    };
+    match root.start() {
+        Spot::Disk(folder) => {
+            let entries = fs::read_dir(folder).map_err(|error| {
+                fault::io(
+                    error,
+                    "the root of the parquet store cannot be read",
+                    &show(folder),
+                )
+                .help("make the folder, or correct `root` of the store")
+            })?;
+            Ok(health(entries.count().to_string()))
+        }
+        #[cfg(feature = "s3")]
+        Spot::Object(url) => crate::s3::check(root.s3(), url).map(health),
+        #[cfg(not(feature = "s3"))]
+        Spot::Object(_) => Err(Error::internal("an object store that is not in this build")),
+    }
 }

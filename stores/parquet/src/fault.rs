@@ -7,6 +7,8 @@ use larder_core::arrow::datatypes::ArrowError;
 use larder_core::{Error, pit};
 use parquet::errors::ParquetError;
 
+use crate::object::Chunks;
+
 /// A failed operation on a file or folder.
 pub(crate) fn io(error: io::Error, what: &str, path: &str) -> Error {
     let made = match error.kind() {
@@ -42,6 +44,11 @@ pub(crate) fn parquet(error: ParquetError, file: &str) -> Error {
             .source(error);
     }
     damaged(file).source(error)
+}
+
+/// A failure of the Parquet reader, or of the requests beneath it.
+pub(crate) fn reading(chunks: &Chunks, error: ParquetError, file: &str) -> Error {
+    chunks.failure().unwrap_or_else(|| parquet(error, file))
 }
 
 fn damaged(file: &str) -> Error {

@@ -11,6 +11,7 @@ use larder_core::pit::Winners;
 use larder_core::{Error, Result, ValueType, ViewScan};
 use parking_lot::Mutex;
 
+use crate::ahead::{Part, Upcoming};
 use crate::fault;
 use crate::plan::{Context, Group, Plan};
 use crate::work;
@@ -140,8 +141,10 @@ pub(crate) fn columns(
     if features == 0 {
         return Ok(Vec::new());
     }
-    // Where there are few row groups, threads share their columns.
-    let wanted_tasks = 4 * context.threads;
+    // Where there are few row groups, threads share their columns. Neighbouring columns of a remote file come with one
+    // request, so that dividing them costs requests.
+    let remote = plan.files.iter().any(|file| file.file.is_remote());
+    let wanted_tasks = if remote { 1 } else { 4 } * context.threads;
     let sets = wanted_tasks.div_ceil(shares.len().max(1)).clamp(1, features);
     let sets = if context.threads == 1 { 1 } else { sets };
     let subsets: Vec<ViewScan> = (0..sets)
@@ -155,7 +158,18 @@ pub(crate) fn columns(
     let tasks = shares.len() * sets;
     let pieces: Vec<Mutex<Vec<Vec<ArrayRef>>>> = (0..tasks).map(|_| Mutex::new(Vec::new())).collect();
     let threads = context.threads.min(tasks).max(1);
+    let all: Vec<SourceColumns<'_>> = subsets.iter().map(SourceColumns::new).collect::<Result<_>>()?;
+    let upcoming = Upcoming::new(plan, &context.count, tasks, |task| {
+        let share = &shares[task / sets];
+        Part {
+            file: &plan.files[share.group.file],
+            row_group: share.group.row_group,
+            ranges: Way::to(share).ranges,
+            names: all[task % sets].feature_names(),
+        }
+    });
     work::each(vec![(); threads], tasks, &context.cancel, |(), task| {
+        upcoming.begun(task);
         let (share, set) = (&shares[task / sets], task % sets);
         let found = gather(plan, &subsets[set], share, context)?;
         *pieces[task].lock() = found;
@@ -210,24 +224,17 @@ fn gather(plan: &Plan, scan: &ViewScan, share: &Share<'_>, context: &Context) ->
     let group = share.group;
     let file = &plan.files[group.file];
     let place = file.file.shown.as_str();
-    let rows: Vec<u32> = share
-        .positions
-        .iter()
-        .map(|position| (position - group.base) as u32)
-        .collect();
-    let runs = runs(&rows);
-    let read: usize = runs.iter().map(Range::len).sum();
-    let sparse = read as u64 * 10 < group.rows * 8;
-    // Where only runs are read, row numbers become numbers among the rows that are read.
-    let rows = if sparse { renumber(&rows, &runs) } else { rows };
-    let expected = if sparse { read } else { group.rows as usize };
+    let Way {
+        rows,
+        ranges,
+        expected,
+    } = Way::to(share);
 
     let chunks = file.file.open(&context.count)?;
     let names = columns.feature_names();
-    let ranges = sparse.then_some(runs.as_slice());
     let mut pieces = vec![Vec::new(); scan.features.len()];
     let (mut start, mut done) = (0, 0);
-    for batch in file.read(&chunks, group.row_group, ranges, &names, BATCH_ROWS)? {
+    for batch in file.read(&chunks, group.row_group, ranges.as_deref(), &names, BATCH_ROWS)? {
         context.cancel.check()?;
         let batch = batch?;
         let end = start + batch.num_rows();
@@ -247,6 +254,41 @@ fn gather(plan: &Plan, scan: &ViewScan, share: &Share<'_>, context: &Context) ->
         );
     }
     Ok(pieces)
+}
+
+/// How the winners of a row group are read.
+struct Way {
+    /// Their numbers among the rows that are read.
+    rows: Vec<u32>,
+    /// What is read; all rows when absent.
+    ranges: Option<Vec<Range<usize>>>,
+    /// How many rows are read.
+    expected: usize,
+}
+
+impl Way {
+    fn to(share: &Share<'_>) -> Self {
+        let group = share.group;
+        let rows: Vec<u32> = share
+            .positions
+            .iter()
+            .map(|position| (position - group.base) as u32)
+            .collect();
+        let runs = runs(&rows);
+        let read: usize = runs.iter().map(Range::len).sum();
+        if read as u64 * 10 >= group.rows * 8 {
+            return Self {
+                rows,
+                ranges: None,
+                expected: group.rows as usize,
+            };
+        }
+        Self {
+            rows: renumber(&rows, &runs),
+            ranges: Some(runs),
+            expected: read,
+        }
+    }
 }
 
 /// The wanted rows of a batch that begins at row `start`.

@@ -1,6 +1,7 @@
 //! What the footer of a data file says, read once and kept while the file stays the same.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -29,11 +30,14 @@ impl Footer {
                 .with("file", &file.shown)
                 .help("a Parquet file has at least a footer; write it again or remove it"));
         }
+        // The metadata, and most often the page index, lie within the last few KiB: one request brings both.
+        let tail = file.version.size.saturating_sub(TAIL)..file.version.size;
+        let chunks = &chunks.holding(|| vec![tail])?;
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Skip)
             .parse_and_finish(chunks)
             .and_then(|metadata| reader(Arc::new(metadata)))
-            .map_err(|error| fault::parquet(error, &file.shown))?;
+            .map_err(|error| fault::reading(chunks, error, &file.shown))?;
         // The rows of a damaged footer would lead to absurd allocations.
         let groups = metadata.metadata().row_groups();
         if groups.iter().any(|group| group.num_rows() < 0) {
@@ -42,10 +46,14 @@ impl Footer {
                 &file.shown,
             ));
         }
-        Ok(Self {
+        let footer = Self {
             plain: metadata,
             indexed: OnceLock::new(),
-        })
+        };
+        if index_range(footer.metadata()).is_some_and(|range| chunks.holds(&range)) {
+            footer.indexed(file, chunks)?;
+        }
+        Ok(footer)
     }
 
     /// The columns of the file.
@@ -61,6 +69,15 @@ impl Footer {
         &self.plain
     }
 
+    /// Whether the file tells where its pages are.
+    pub(crate) fn has_pages(&self) -> bool {
+        let mut groups = self.metadata().row_groups().iter();
+        groups.all(|group| {
+            let mut columns = group.columns().iter();
+            columns.all(|column| column.offset_index_offset().is_some())
+        })
+    }
+
     /// With the page index, where the file has one.
     pub(crate) fn indexed(&self, file: &DataFile, chunks: &Chunks) -> Result<&ArrowReaderMetadata> {
         if let Some(indexed) = self.indexed.get() {
@@ -73,9 +90,29 @@ impl Footer {
             .read_page_indexes(chunks)
             .and_then(|()| index.finish())
             .and_then(|metadata| reader(Arc::new(metadata)))
-            .map_err(|error| fault::parquet(error, &file.shown))?;
+            .map_err(|error| fault::reading(chunks, error, &file.shown))?;
         Ok(self.indexed.get_or_init(|| indexed))
     }
+}
+
+/// Bytes at the end of a file that are fetched at once where requests are slow.
+const TAIL: u64 = 128 << 10;
+
+/// Where the page index lies, if there is one.
+fn index_range(metadata: &ParquetMetaData) -> Option<Range<u64>> {
+    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let parts = columns.flat_map(|column| {
+        [
+            (column.column_index_offset(), column.column_index_length()),
+            (column.offset_index_offset(), column.offset_index_length()),
+        ]
+    });
+    parts
+        .filter_map(|(offset, length)| {
+            let start = u64::try_from(offset?).ok()?;
+            Some(start..start.checked_add(u64::try_from(length?).ok()?)?)
+        })
+        .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
 }
 
 /// The reader's view of a footer, with 96-bit timestamps as microseconds: as nanoseconds they would wrap outside of
@@ -147,7 +184,7 @@ impl Footers {
         }
         kept.bytes += bytes;
         kept.footers
-            .insert(file.path.clone(), (file.version, footer.clone()));
+            .insert(file.path.clone(), (file.version.clone(), footer.clone()));
         Ok(footer)
     }
 }

@@ -1,8 +1,6 @@
 //! How a point-in-time join runs: index, plan, two passes, and batches in the order of the entity rows.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::channel::mpsc;
 use futures::executor::block_on;
@@ -11,16 +9,18 @@ use larder_core::arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt
 use larder_core::pit::{SpineIndex, ViewRule, Winners};
 use larder_core::{
     EntityRows, Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, ViewExplanation, ViewJoin, ViewReport,
-    ViewScan,
+    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, SourceFiles, ViewExplanation, ViewJoin,
+    ViewReport, ViewScan,
 };
 use parking_lot::Mutex;
 
 use crate::fault;
 use crate::fetch::{self, Column};
 use crate::keys::Keys;
+use crate::object::Reads;
 use crate::plan::{Context, Plan};
 use crate::prune::Filter;
+use crate::root::Root;
 use crate::scan;
 use crate::spill::{self, Sketch};
 use crate::store::supported;
@@ -31,7 +31,7 @@ const BATCH_ROWS: usize = 65_536;
 
 /// Starts a join.
 pub(crate) async fn historical(
-    root: PathBuf,
+    root: Root,
     request: HistoricalRead,
     options: OfflineOptions,
     context: Context,
@@ -58,7 +58,7 @@ pub(crate) async fn historical(
 
 /// What a join would read.
 pub(crate) async fn explain(
-    root: PathBuf,
+    root: Root,
     request: HistoricalRead,
     options: OfflineOptions,
     context: Context,
@@ -103,12 +103,7 @@ enum Job {
 }
 
 impl Job {
-    fn new(
-        root: PathBuf,
-        request: HistoricalRead,
-        options: &OfflineOptions,
-        context: Context,
-    ) -> Result<Self> {
+    fn new(root: Root, request: HistoricalRead, options: &OfflineOptions, context: Context) -> Result<Self> {
         let budget = spill::budget(options, &context);
         let request = match budget {
             None => request,
@@ -182,7 +177,7 @@ pub(crate) struct Member {
 }
 
 impl Prepared {
-    fn new(root: PathBuf, request: &HistoricalRead, context: Context) -> Result<Self> {
+    fn new(root: Root, request: &HistoricalRead, context: Context) -> Result<Self> {
         let EntityRows::Batches { keys, times } = &request.rows else {
             return Err(Error::internal("the entity rows were not brought into memory"));
         };
@@ -250,6 +245,7 @@ impl Prepared {
         let mut answers: Vec<Option<Answer>> = self.views.iter().map(|_| None).collect();
         let mut reports: Vec<Option<ViewReport>> = self.views.iter().map(|_| None).collect();
         let mut read = ReadStats::default();
+        let mut sources: Vec<SourceFiles> = Vec::new();
         for shared in &self.shared {
             let rules: Vec<ViewRule> = shared.rules.iter().map(|rule| rule.rule).collect();
             let (winners, seen) = scan::winners(
@@ -270,12 +266,14 @@ impl Prepared {
                 rule.answer(shared, winners, &self.context, &mut answers)?;
             }
             read.add(&shared.plan.stats);
+            shared.plan.list(&mut sources);
         }
-        read.bytes = self.context.count.load(Ordering::Relaxed);
+        read.bytes = self.context.count.bytes();
         let missing = || Error::internal("a view was not answered");
         let mut report = report.lock();
         report.views = reports.into_iter().collect::<Option<_>>().ok_or_else(missing)?;
         report.read = read;
+        report.sources = sources;
         answers.into_iter().collect::<Option<_>>().ok_or_else(missing)
     }
 }
@@ -442,11 +440,12 @@ fn batch(answers: &[Answer], start: usize, rows: usize) -> Result<JoinedBatch> {
 impl Context {
     /// A context for one call.
     pub(crate) fn new(footers: Arc<crate::footer::Footers>, options: &OfflineOptions) -> Self {
+        let cancel = Cancel::default();
         Self {
             footers,
-            count: Arc::default(),
+            count: Arc::new(Reads::new(&cancel, options.memory_limit)),
             threads: work::threads(options),
-            cancel: Cancel::default(),
+            cancel,
         }
     }
 }

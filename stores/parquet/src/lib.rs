@@ -6,21 +6,24 @@
 //! | `config` | which options there are |
 //! | `store` | how the contract is kept |
 //! | `discover`, `glob`, `hive` | which files a source has, and what their paths say |
-//! | `object` | how bytes are read: the seam for object stores |
+//! | `root`, `object` | where paths lead, and how bytes are read: the seam for object stores |
+//! | `s3` (feature) | how objects are listed, read ahead in few requests, retried and written |
 //! | `footer`, `schema` | what files say about themselves |
 //! | `keys`, `bounds`, `bloom`, `prune`, `plan` | what has to be read |
-//! | `reader` | how rows of a row group become batches |
+//! | `reader`, `ranges` | how rows of a row group become batches, and which bytes that takes |
 //! | `join` | how a point-in-time join runs |
 //! | `scan`, `tie` | pass 1: who wins |
 //! | `fetch` | pass 2: what the winners hold |
 //! | `spill` | how a join runs that does not fit in memory |
 //! | `rows` | how rows of a window stream out |
+//! | `ahead` | what is fetched while something else is decoded |
 //! | `append` | how rows are added |
 //! | `work` | how threads share work and are stopped |
 //! | `fault` | what a failure means |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod ahead;
 mod append;
 mod bloom;
 mod bounds;
@@ -36,8 +39,12 @@ mod keys;
 mod object;
 mod plan;
 mod prune;
+mod ranges;
 mod reader;
+mod root;
 mod rows;
+#[cfg(feature = "s3")]
+mod s3;
 mod scan;
 mod schema;
 mod spill;
@@ -45,5 +52,5 @@ mod store;
 mod tie;
 mod work;
 
-pub use config::{PLUGIN, ParquetConfig};
+pub use config::{PLUGIN, ParquetConfig, Sse};
 pub use store::ParquetStore;

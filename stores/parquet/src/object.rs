@@ -5,22 +5,24 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use larder_core::Result;
+use larder_core::{Error, Result, SourceFile};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::fault;
+use crate::work::Cancel;
 
 /// A data file of a source, as it was found.
 #[derive(Debug)]
 pub(crate) struct DataFile {
-    /// Where it is.
+    /// Where it is; for an object its URL.
     pub(crate) path: PathBuf,
     /// The path as messages show it.
     pub(crate) shown: String,
@@ -28,14 +30,32 @@ pub(crate) struct DataFile {
     pub(crate) partitions: Vec<(String, Option<String>)>,
     /// What it looked like when it was found.
     pub(crate) version: Version,
+    pub(crate) home: Home,
+}
+
+/// What holds a data file.
+#[derive(Debug, Clone)]
+pub(crate) enum Home {
+    Disk,
+    #[cfg(feature = "s3")]
+    Object(Arc<crate::s3::Object>),
 }
 
 /// What tells one content of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) size: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
+    tag: Tag,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tag {
+    Disk {
+        modified: Option<SystemTime>,
+        inode: u64,
+    },
+    #[cfg(feature = "s3")]
+    Object(Arc<str>),
 }
 
 impl Version {
@@ -46,24 +66,88 @@ impl Version {
         let inode = 0;
         Self {
             size: metadata.len(),
-            modified: metadata.modified().ok(),
-            inode,
+            tag: Tag::Disk {
+                modified: metadata.modified().ok(),
+                inode,
+            },
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    pub(crate) fn of_object(size: u64, etag: Arc<str>) -> Self {
+        Self {
+            size,
+            tag: Tag::Object(etag),
+        }
+    }
+
+    /// As reports tell it: the ETag, or the time of the last change in µs UTC.
+    fn tag(&self) -> String {
+        match &self.tag {
+            Tag::Disk { modified, .. } => {
+                let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+                since.map_or_else(String::new, |since| since.as_micros().to_string())
+            }
+            #[cfg(feature = "s3")]
+            Tag::Object(etag) => etag.to_string(),
         }
     }
 }
 
-/// Counts bytes that were read, for the report.
-pub(crate) type ByteCount = Arc<AtomicU64>;
+/// What one call reads: how much it was, and what is being fetched ahead of its need.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    bytes: AtomicU64,
+    #[cfg(feature = "s3")]
+    pub(crate) cancel: Cancel,
+    #[cfg(feature = "s3")]
+    pub(crate) ahead: crate::s3::Ahead,
+}
+
+/// Shared by all that reads for one call.
+pub(crate) type ByteCount = Arc<Reads>;
+
+impl Reads {
+    /// Waiting ends when the flag is set. With a limit of memory, a part of it is for what is fetched ahead.
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(unused_variables, reason = "disks are not waited for")
+    )]
+    pub(crate) fn new(cancel: &Cancel, memory_limit: Option<u64>) -> Self {
+        Self {
+            #[cfg(feature = "s3")]
+            cancel: cancel.clone(),
+            #[cfg(feature = "s3")]
+            ahead: crate::s3::Ahead::new(memory_limit.map(|limit| limit / 8)),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes that were read, for the report.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
 
 impl DataFile {
     /// Opens the file, unless it is not the one that was found.
     pub(crate) fn open(&self, count: &ByteCount) -> Result<Chunks> {
-        let file = File::open(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => fault::changed(&self.shown),
-            _ => fault::io(error, "a data file cannot be opened", &self.shown),
-        })?;
+        let source = match &self.home {
+            Home::Disk => Source::Disk(Arc::new(File::open(&self.path).map_err(
+                |error| match error.kind() {
+                    io::ErrorKind::NotFound => fault::changed(&self.shown),
+                    _ => fault::io(error, "a data file cannot be opened", &self.shown),
+                },
+            )?)),
+            #[cfg(feature = "s3")]
+            Home::Object(object) => Source::Object(crate::s3::Held::new(object.clone())),
+        };
         let chunks = Chunks {
-            file: Arc::new(file),
+            source,
             size: self.version.size,
             count: count.clone(),
         };
@@ -73,8 +157,11 @@ impl DataFile {
 
     /// Refuses what was read from a file that changed meanwhile.
     pub(crate) fn verify(&self, chunks: &Chunks) -> Result<()> {
-        let now = chunks
-            .file
+        let Some(file) = chunks.source.file() else {
+            // Every request said which version it wants.
+            return Ok(());
+        };
+        let now = file
             .metadata()
             .map_err(|error| fault::io(error, "a data file cannot be examined", &self.shown))?;
         if Version::of(&now) == self.version {
@@ -83,30 +170,127 @@ impl DataFile {
             Err(fault::changed(&self.shown))
         }
     }
+
+    /// Whether each read is a request over a network.
+    pub(crate) fn is_remote(&self) -> bool {
+        !matches!(self.home, Home::Disk)
+    }
+
+    /// Begins to fetch ranges that will be read; false when there is no room to keep them.
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(unused_variables, reason = "disks have caches of their own")
+    )]
+    pub(crate) fn expect(&self, count: &ByteCount, ranges: Vec<Range<u64>>) -> bool {
+        match &self.home {
+            Home::Disk => true,
+            #[cfg(feature = "s3")]
+            Home::Object(object) => count.ahead.start(object, ranges),
+        }
+    }
+
+    /// As a report tells it.
+    pub(crate) fn told(&self) -> SourceFile {
+        SourceFile::new(&self.shown, self.version.size, self.version.tag())
+    }
 }
 
 /// An open data file. Clones share the file; reads have no common cursor, so threads do not disturb one another.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunks {
-    file: Arc<File>,
+    source: Source,
     size: u64,
     count: ByteCount,
 }
 
-impl Chunks {
-    fn read_at(&self, buffer: &mut [u8], start: u64) -> io::Result<()> {
-        #[cfg(unix)]
-        std::os::unix::fs::FileExt::read_exact_at(&*self.file, buffer, start)?;
-        #[cfg(not(unix))]
-        {
-            use std::io::{Seek, SeekFrom};
-            let mut file = self.file.try_clone()?;
-            file.seek(SeekFrom::Start(start))?;
-            file.read_exact(buffer)?;
+#[derive(Debug, Clone)]
+enum Source {
+    Disk(Arc<File>),
+    #[cfg(feature = "s3")]
+    Object(crate::s3::Held),
+}
+
+impl Source {
+    /// The file, where it is one of this machine.
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::Disk(file) => Some(file),
+            #[cfg(feature = "s3")]
+            Self::Object(_) => None,
         }
-        self.count.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-        Ok(())
     }
+}
+
+impl Chunks {
+    /// The same file with these ranges of bytes in memory, if reading them one by one would cost a request each.
+    #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "disks hold nothing"))]
+    pub(crate) fn holding(&self, ranges: impl FnOnce() -> Vec<Range<u64>>) -> Result<Self> {
+        match &self.source {
+            Source::Disk(_) => Ok(self.clone()),
+            #[cfg(feature = "s3")]
+            Source::Object(held) => Ok(Self {
+                source: Source::Object(held.holding(ranges(), &self.count)?),
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// Whether a range is in memory already; never for a disk, which has caches of its own.
+    #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "disks hold nothing"))]
+    pub(crate) fn holds(&self, range: &Range<u64>) -> bool {
+        match &self.source {
+            Source::Disk(_) => false,
+            #[cfg(feature = "s3")]
+            Source::Object(held) => held.get(range).is_some(),
+        }
+    }
+
+    /// How much can be read from a place without a request, up to `most`; `most` where nothing can.
+    #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "disks hold nothing"))]
+    fn at_once(&self, start: u64, most: u64) -> u64 {
+        match &self.source {
+            Source::Disk(_) => most,
+            #[cfg(feature = "s3")]
+            Source::Object(held) => held.from(start).map_or(most, |held| held.min(most)),
+        }
+    }
+
+    /// Why a read failed, where the reader above told its message only.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.source {
+            Source::Disk(_) => None,
+            #[cfg(feature = "s3")]
+            Source::Object(held) => held.failure(),
+        }
+    }
+
+    fn read_at(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        match &self.source {
+            Source::Disk(file) => {
+                let bytes = read_file(file, start, length)?;
+                self.count.add(length as u64);
+                Ok(bytes)
+            }
+            #[cfg(feature = "s3")]
+            Source::Object(held) => held
+                .read(start..start + length as u64, &self.count)
+                .map_err(io::Error::other),
+        }
+    }
+}
+
+fn read_file(file: &File, start: u64, length: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; length];
+    #[cfg(unix)]
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut buffer, start)?;
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom};
+        let mut file = file.try_clone()?;
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut buffer)?;
+    }
+    Ok(buffer.into())
 }
 
 impl Length for Chunks {
@@ -122,8 +306,7 @@ impl ChunkReader for Chunks {
         Ok(Ahead {
             chunks: self.clone(),
             next: start,
-            buffer: Vec::new(),
-            used: 0,
+            buffer: Bytes::new(),
         })
     }
 
@@ -132,10 +315,8 @@ impl ChunkReader for Chunks {
         if start.checked_add(length as u64).is_none_or(|end| end > self.size) {
             return Err(ParquetError::EOF("a range lies outside of the file".to_owned()));
         }
-        let mut buffer = vec![0; length];
-        self.read_at(&mut buffer, start)
-            .map_err(|error| ParquetError::External(Box::new(error)))?;
-        Ok(buffer.into())
+        self.read_at(start, length)
+            .map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
@@ -144,24 +325,21 @@ impl ChunkReader for Chunks {
 pub(crate) struct Ahead {
     chunks: Chunks,
     next: u64,
-    buffer: Vec<u8>,
-    used: usize,
+    buffer: Bytes,
 }
 
 const STEP: u64 = 512;
 
 impl Read for Ahead {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.buffer.len() {
+        if self.buffer.is_empty() {
             let step = STEP.min(self.chunks.size.saturating_sub(self.next));
-            self.buffer.resize(step as usize, 0);
-            self.chunks.read_at(&mut self.buffer, self.next)?;
+            let step = self.chunks.at_once(self.next, step);
+            self.buffer = self.chunks.read_at(self.next, step as usize)?;
             self.next += step;
-            self.used = 0;
         }
-        let n = out.len().min(self.buffer.len() - self.used);
-        out[..n].copy_from_slice(&self.buffer[self.used..self.used + n]);
-        self.used += n;
+        let n = out.len().min(self.buffer.len());
+        out[..n].copy_from_slice(&self.buffer.split_to(n));
         Ok(n)
     }
 }

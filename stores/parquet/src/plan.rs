@@ -1,11 +1,10 @@
 //! What a scan has to read: files, row groups and ranges of rows, each with its place in the source's order.
 
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use larder_core::convert::SourceColumns;
-use larder_core::{Error, ReadStats, Result, ViewScan};
+use larder_core::{Error, ReadStats, Result, SourceFiles, ViewScan};
 
 use crate::discover;
 use crate::footer::Footers;
@@ -13,6 +12,7 @@ use crate::hive;
 use crate::object::{ByteCount, DataFile};
 use crate::prune::{Filter, Reason};
 use crate::reader::{self, ScanFile};
+use crate::root::Root;
 use crate::work::{self, Cancel};
 
 /// What a scan has to read.
@@ -20,6 +20,8 @@ use crate::work::{self, Cancel};
 pub(crate) struct Plan {
     /// The resolved path, for messages.
     pub(crate) shown: String,
+    /// All files that were found, for the report.
+    pub(crate) listed: SourceFiles,
     pub(crate) files: Vec<ScanFile>,
     /// Row groups in the source's order.
     pub(crate) groups: Vec<Group>,
@@ -50,7 +52,7 @@ pub(crate) struct Context {
 
 impl Plan {
     /// Finds, opens, checks and prunes the files of a scan.
-    pub(crate) fn new(root: &Path, scan: &ViewScan, filter: &Filter, context: &Context) -> Result<Self> {
+    pub(crate) fn new(root: &Root, scan: &ViewScan, filter: &Filter, context: &Context) -> Result<Self> {
         let found = discover::find(root, &scan.source)?;
         let mut skipped: Vec<(Reason, u64)> = Vec::new();
         let mut skip = |reason: Reason| match skipped.iter_mut().find(|(known, _)| *known == reason) {
@@ -60,6 +62,10 @@ impl Plan {
         let mut stats = ReadStats::default();
         stats.files = found.files.len() as u64;
 
+        let listed = SourceFiles::new(
+            scan.source.name.as_str(),
+            found.files.iter().map(DataFile::told).collect(),
+        );
         let inferred = partition_types(&found.files);
         let wanted = reader::wanted(scan);
         let mut kept = Vec::new();
@@ -104,6 +110,7 @@ impl Plan {
         stats.row_groups_read = groups.len() as u64;
         Ok(Self {
             shown: found.shown,
+            listed,
             files,
             groups,
             stats,
@@ -111,8 +118,16 @@ impl Plan {
         })
     }
 
+    /// Adds the files of the source to those of a report, unless another plan of it has.
+    pub(crate) fn list(&self, sources: &mut Vec<SourceFiles>) {
+        if sources.iter().all(|known| known.source != self.listed.source) {
+            sources.push(self.listed.clone());
+        }
+    }
+
     /// Splits the row groups into pieces: by pages that matter, and so that all threads have something to do.
     pub(crate) fn pieces(&self, filter: &Filter, context: &Context) -> Result<Vec<Piece>> {
+        self.index(filter, context)?;
         let mut kept: Vec<Option<Vec<Range<usize>>>> = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             context.cancel.check()?;
@@ -129,11 +144,10 @@ impl Plan {
         let share = total.div_ceil(4 * context.threads as u64).max(SMALLEST_PIECE);
         let mut pieces = Vec::new();
         for (at, ranges) in kept.iter().enumerate() {
-            let parts = if context.threads == 1 {
-                1
-            } else {
-                rows(at).div_ceil(share).max(1)
-            };
+            let file = &self.files[self.groups[at].file];
+            // Without an index of its pages, each part of a remote row group would fetch all of it.
+            let whole = context.threads == 1 || file.file.is_remote() && !file.footer.has_pages();
+            let parts = if whole { 1 } else { rows(at).div_ceil(share).max(1) };
             match ranges {
                 None if parts == 1 => pieces.push(Piece {
                     group: at,
@@ -148,6 +162,36 @@ impl Plan {
             }
         }
         Ok(pieces)
+    }
+}
+
+impl Plan {
+    /// Reads the page indexes of remote files that will be asked for, several at a time.
+    fn index(&self, filter: &Filter, context: &Context) -> Result<()> {
+        let mut asked: Vec<usize> = self.groups.iter().map(|group| group.file).collect();
+        asked.dedup();
+        asked.retain(|file| {
+            let file = &self.files[*file];
+            file.file.is_remote() && !filter.is_nothing() && file.footer.has_pages()
+        });
+        let threads = REMOTE_THREADS.min(asked.len()).max(1);
+        work::each(vec![(); threads], asked.len(), &context.cancel, |(), at| {
+            let file = &self.files[asked[at]];
+            let chunks = file.file.open(&context.count)?;
+            file.footer.indexed(&file.file, &chunks).map(drop)
+        })
+        .map(drop)
+    }
+}
+
+/// Threads that wait for small answers of an object store, most of their time.
+const REMOTE_THREADS: usize = 16;
+
+/// Threads that read a little of each of so many files.
+fn openers(remote: bool, files: usize, context: &Context) -> usize {
+    match remote {
+        true => REMOTE_THREADS.min(files).max(1),
+        false => context.threads.min(files.div_ceil(4)).max(1),
     }
 }
 
@@ -222,7 +266,8 @@ type Kept = (
 
 /// Reads the footers of files, several at a time.
 pub(crate) fn open(files: Vec<Kept>, context: &Context) -> Result<Vec<ScanFile>> {
-    let threads = context.threads.min(files.len().div_ceil(4)).max(1);
+    let remote = files.iter().any(|(file, _)| file.is_remote());
+    let threads = openers(remote, files.len(), context);
     let opened = work::each(
         vec![Vec::new(); threads],
         files.len(),
@@ -248,7 +293,8 @@ pub(crate) fn open(files: Vec<Kept>, context: &Context) -> Result<Vec<ScanFile>>
 
 /// For every row group of every file, why it does not matter; several files at a time, because a Bloom filter is read.
 fn reasons(files: &[ScanFile], filter: &Filter, context: &Context) -> Result<Vec<Vec<Option<Reason>>>> {
-    let threads = context.threads.min(files.len().div_ceil(4)).max(1);
+    let remote = files.iter().any(|file| file.file.is_remote());
+    let threads = openers(remote, files.len(), context);
     let found = work::each(
         vec![Vec::new(); threads],
         files.len(),

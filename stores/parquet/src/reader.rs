@@ -9,12 +9,13 @@ use larder_core::convert::arrow_type;
 use larder_core::{Result, ValueType, ViewScan};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy,
 };
 
 use crate::footer::Footer;
-use crate::object::{Chunks, DataFile};
-use crate::{fault, hive};
+use crate::object::{ByteCount, Chunks, DataFile};
+use crate::{fault, hive, ranges};
 
 /// A file that is part of a scan.
 #[derive(Debug, Clone)]
@@ -63,6 +64,65 @@ impl ScanFile {
         names: &[&str],
         batch_rows: usize,
     ) -> Result<Batches<'a>> {
+        let want = self.want(chunks, row_group, ranges, names)?;
+        let constants = names
+            .iter()
+            .filter_map(|name| {
+                let one = self.constant(name)?;
+                let field = Field::new(*name, one.data_type().clone(), true);
+                Some((Arc::new(field), one.clone()))
+            })
+            .collect();
+        let chunks = chunks.holding(|| want.bytes(row_group))?;
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), want.metadata.clone())
+                .with_row_groups(vec![row_group])
+                .with_projection(want.mask)
+                .with_batch_size(batch_rows.max(1));
+        if let Some(selection) = want.selection {
+            builder = builder
+                .with_row_selection(selection)
+                // Ranges are long; a mask would decode what lies between them.
+                .with_row_selection_policy(RowSelectionPolicy::Selectors);
+        }
+        let reader = builder
+            .build()
+            .map_err(|error| fault::reading(&chunks, error, &self.file.shown))?;
+        Ok(Batches {
+            reader,
+            chunks,
+            file: self,
+            constants,
+        })
+    }
+
+    /// Begins to fetch what [`Self::read`] will need. Whether there was room for it; a part that cannot be fetched
+    /// fails when it is read.
+    pub(crate) fn expect(
+        &self,
+        count: &ByteCount,
+        row_group: usize,
+        ranges: Option<&[Range<usize>]>,
+        names: &[&str],
+    ) -> bool {
+        if !self.file.is_remote() {
+            return true;
+        }
+        let want = self
+            .file
+            .open(count)
+            .and_then(|chunks| self.want(&chunks, row_group, ranges, names));
+        want.is_ok_and(|want| self.file.expect(count, want.bytes(row_group)))
+    }
+
+    /// What the named columns of a row group are read with.
+    fn want(
+        &self,
+        chunks: &Chunks,
+        row_group: usize,
+        ranges: Option<&[Range<usize>]>,
+        names: &[&str],
+    ) -> Result<Want<'_>> {
         let metadata = match ranges {
             Some(_) => self.footer.indexed(&self.file, chunks)?,
             None => self.footer.plain(),
@@ -73,37 +133,13 @@ impl ScanFile {
             .filter(|name| self.constant(name).is_none())
             .filter_map(|name| fields.iter().position(|field| field.name() == *name))
             .collect();
-        let constants = names
-            .iter()
-            .filter_map(|name| {
-                let one = self.constant(name)?;
-                let field = Field::new(*name, one.data_type().clone(), true);
-                Some((Arc::new(field), one.clone()))
-            })
-            .collect();
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), metadata.clone())
-                .with_row_groups(vec![row_group])
-                .with_projection(mask)
-                .with_batch_size(batch_rows.max(1));
-        if let Some(ranges) = ranges {
-            let rows = self.rows(row_group) as usize;
-            builder = builder
-                .with_row_selection(RowSelection::from_consecutive_ranges(
-                    ranges.iter().cloned(),
-                    rows,
-                ))
-                // Ranges are long; a mask would decode what lies between them.
-                .with_row_selection_policy(RowSelectionPolicy::Selectors);
-        }
-        let reader = builder
-            .build()
-            .map_err(|error| fault::parquet(error, &self.file.shown))?;
-        Ok(Batches {
-            reader,
-            file: self,
-            constants,
+        let rows = self.rows(row_group) as usize;
+        let select =
+            |ranges: &[Range<usize>]| RowSelection::from_consecutive_ranges(ranges.iter().cloned(), rows);
+        Ok(Want {
+            mask: ProjectionMask::roots(metadata.parquet_schema(), roots),
+            selection: ranges.map(select),
+            metadata,
         })
     }
 
@@ -121,6 +157,24 @@ impl ScanFile {
             })
             .map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
             .sum()
+    }
+}
+
+/// Columns and rows of a row group.
+struct Want<'a> {
+    metadata: &'a ArrowReaderMetadata,
+    mask: ProjectionMask,
+    selection: Option<RowSelection>,
+}
+
+impl Want<'_> {
+    fn bytes(&self, row_group: usize) -> Vec<Range<u64>> {
+        ranges::wanted(
+            self.metadata.metadata(),
+            row_group,
+            &self.mask,
+            self.selection.as_ref(),
+        )
     }
 }
 
@@ -171,6 +225,7 @@ pub(crate) fn wanted(scan: &ViewScan) -> Vec<(&str, ValueType)> {
 /// Batches of a row group.
 pub(crate) struct Batches<'a> {
     reader: ParquetRecordBatchReader,
+    chunks: Chunks,
     file: &'a ScanFile,
     constants: Vec<(FieldRef, ArrayRef)>,
 }
@@ -203,7 +258,10 @@ impl Iterator for Batches<'_> {
         let batch = self.reader.next()?;
         Some(
             batch
-                .map_err(|error| fault::decode(error, &self.file.file.shown))
+                .map_err(|error| {
+                    let why = self.chunks.failure();
+                    why.unwrap_or_else(|| fault::decode(error, &self.file.file.shown))
+                })
                 .and_then(|batch| self.complete(batch)),
         )
     }

@@ -1,6 +1,5 @@
 //! How rows of a window stream out, for `latest` and `range`: pruned, decoded on several threads, filtered.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::channel::mpsc;
@@ -13,9 +12,11 @@ use larder_core::arrow::row::RowConverter;
 use larder_core::convert::SourceColumns;
 use larder_core::{BatchStream, Micros, OfflineOptions, Progress, Result, ViewScan};
 
+use crate::ahead;
 use crate::fault;
 use crate::plan::{Context, Piece, Plan};
 use crate::prune::Filter;
+use crate::root::Root;
 use crate::tie::TieBreak;
 use crate::work;
 
@@ -25,7 +26,7 @@ const BATCH_ROWS: usize = 16_384;
 /// Starts to read the rows of a scan whose event and created time satisfy a condition. The filter must not leave out
 /// more than the condition does.
 pub(crate) async fn rows(
-    root: PathBuf,
+    root: Root,
     scan: ViewScan,
     filter: Filter,
     takes: impl Fn(Micros, Option<Micros>) -> bool + Send + Sync + 'static,
@@ -90,7 +91,12 @@ impl<F: Fn(Micros, Option<Micros>) -> bool + Sync> Reading<'_, F> {
         // Each clone may have one batch on its way: that bounds what is in memory.
         let senders = vec![send.clone(); threads];
         let done = work::caught(|| {
+            let columns = SourceColumns::new(self.scan)?;
+            let mut names = columns.probe_names();
+            names.extend(columns.feature_names());
+            let upcoming = ahead::pieces(self.plan, self.pieces, names, &self.context.count);
             work::each(senders, self.pieces.len(), &self.context.cancel, |send, at| {
+                upcoming.begun(at);
                 self.piece(&self.pieces[at], send)
             })
         });

@@ -9,6 +9,7 @@ use larder_core::pit::{self, SpineIndex, ViewRule, Winners};
 use larder_core::{Progress, Result, ViewScan};
 use parking_lot::Mutex;
 
+use crate::ahead;
 use crate::fault;
 use crate::object::Chunks;
 use crate::plan::{Context, Piece, Plan};
@@ -65,7 +66,10 @@ pub(crate) fn winners(
         progress,
         seen: &seen,
     };
+    let columns = SourceColumns::new(scan)?;
+    let upcoming = ahead::pieces(plan, &pieces, columns.probe_names(), &context.count);
     let workers = work::each(workers, pieces.len(), &context.cancel, |worker, at| {
+        upcoming.begun(at);
         pass.piece(worker, &pieces[at], rows_of(plan, &pieces[at]))
     })?;
 

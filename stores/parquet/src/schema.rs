@@ -1,6 +1,5 @@
 //! Which columns a source has, over all of its files.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use larder_core::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -9,9 +8,10 @@ use larder_core::{Error, Result, model::Source};
 
 use crate::discover;
 use crate::plan::{self, Context};
+use crate::root::Root;
 
 /// The first file's columns, each in the widest type that it has in any file, and the columns of the path.
-pub(crate) fn schema(root: &Path, source: &Source, context: &Context) -> Result<SchemaRef> {
+pub(crate) fn schema(root: &Root, source: &Source, context: &Context) -> Result<SchemaRef> {
     let found = discover::find(root, source)?;
     let partitions = plan::partition_types(&found.files);
     let files = found

@@ -14,12 +14,13 @@ use larder_core::{
 use crate::footer::Footers;
 use crate::plan::Context;
 use crate::prune::Filter;
-use crate::{append, discover, fault, join, rows, schema, work};
+use crate::root::Root;
+use crate::{append, discover, join, rows, schema, work};
 
-/// An offline store on Parquet files below a folder.
+/// An offline store on Parquet files below a folder or an S3 prefix.
 #[derive(Debug)]
 pub struct ParquetStore {
-    root: PathBuf,
+    root: Root,
     clock: Arc<dyn Clock>,
     footers: Arc<Footers>,
 }
@@ -32,16 +33,20 @@ impl ParquetStore {
 
     /// The same with another clock, which names appended files.
     pub fn with_clock(root: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        Self::at(Root::folder(root), clock)
+    }
+
+    pub(crate) fn at(root: Root, clock: Arc<dyn Clock>) -> Self {
         Self {
-            root: root.into(),
+            root,
             clock,
             footers: Arc::default(),
         }
     }
 
-    /// The folder where relative paths start.
+    /// Where relative paths start: a folder, or `s3://bucket/prefix`.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     fn context(&self, options: &OfflineOptions) -> Context {
@@ -136,17 +141,8 @@ impl OfflineStore for ParquetStore {
 
     async fn check(&self) -> Result<Health> {
         let root = self.root.clone();
-        work::run(move || {
-            let shown = discover::show(&root);
-            let entries = std::fs::read_dir(&root).map_err(|error| {
-                fault::io(error, "the root of the parquet store cannot be read", &shown)
-                    .help("make the folder, or correct `root` of the store")
-            })?;
-            Ok(Health::new("parquet")
-                .detail("root", shown)
-                .detail("entries", entries.count()))
-        })
-        .await
-        .map_err(|error| error.operation("check"))
+        work::run(move || discover::check(&root))
+            .await
+            .map_err(|error| error.operation("check"))
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::Notes;
+use super::s3::Server;
 use crate::shell::{self, Failure, Result};
 use crate::tidy::model;
 use crate::{data, demo, tidy};
@@ -22,6 +23,11 @@ pub(super) const STEPS: &[Step] = &[
     step("fmt", "is the code formatted?", fmt),
     step("tidy", "are the conventions kept?", tidy),
     step("test", "do all tests pass, with all features?", test),
+    step(
+        "s3",
+        "do the stores that know S3 keep their contract on a real server?",
+        s3,
+    ),
     step("doctest", "do the examples in the documentation run?", doctest),
     step("clippy", "are there warnings?", clippy),
     step("doc", "does the documentation build without broken links?", doc),
@@ -62,6 +68,18 @@ fn test() -> Result<Notes> {
     done(&mut cargo(
         "test --workspace --all-features --no-fail-fast --lib --bins --tests --examples",
     ))
+}
+
+/// The same build as `test`, and only what that step left out.
+fn s3() -> Result<Notes> {
+    let server = Server::start()?;
+    let mut command = match shell::answers(&mut cargo("nextest --version")) {
+        true => {
+            cargo("nextest run --workspace --all-features --no-fail-fast --run-ignored only -E test(/^s3::/)")
+        }
+        false => cargo("test --workspace --all-features --no-fail-fast --tests -- --ignored s3::"),
+    };
+    done(server.tell(&mut command))
 }
 
 fn doctest() -> Result<Notes> {

@@ -23,3 +23,7 @@ pub(crate) const NAMES_BACKENDS: [&str; 4] = [
 
 /// Where the wall clock may be read: the one implementation of `Clock`.
 pub(crate) const READS_CLOCK: [&str; 2] = ["core/base/src/clock.rs", "core/base/src/clock/"];
+
+/// Why a test may be ignored: another step of `cargo xtask test` runs it, with what it needs.
+pub(crate) const RUN_BY_A_STEP: [&str; 1] =
+    [r#"#[ignore = "needs an S3 server; cargo xtask test starts one"]"#];

@@ -67,6 +67,9 @@ fn seen_from(root: Option<&Path>, path: &str) -> Result<(String, &'static str)> 
             Error::unavailable(format!("`{}` cannot be resolved", path.display())).source(cause)
         })
     };
+    if path.contains("://") {
+        return Ok((path.to_owned(), "absolute"));
+    }
     let data = whole(Path::new(path))?;
     let end = if data.is_dir() { "/" } else { "" };
     let below = root

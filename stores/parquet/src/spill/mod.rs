@@ -19,9 +19,8 @@ mod rows;
 mod solve;
 mod source;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::channel::mpsc;
@@ -34,6 +33,7 @@ use larder_core::{
 use crate::join::{SharedRule, drafts};
 use crate::plan::{Context, Plan};
 use crate::prune::Filter;
+use crate::root::Root;
 use crate::tie::TieBreak;
 use crate::work::Cancel;
 use budget::{Budget, Load};
@@ -66,7 +66,7 @@ pub(crate) struct SharedSketch {
 
 impl Sketch {
     /// Finds out what a join would read and need.
-    pub(crate) fn new(root: &Path, request: HistoricalRead, context: &Context) -> Result<Self> {
+    pub(crate) fn new(root: &Root, request: HistoricalRead, context: &Context) -> Result<Self> {
         let drafts = drafts(&request)?;
         let mut sets: Vec<Vec<usize>> = Vec::new();
         for (_, keys, _) in &drafts {
@@ -168,13 +168,11 @@ impl Job {
         let folder = Folder::new(self.below.as_deref())?;
         let mut found = JoinReport::default();
         let spilled = self.spill(&folder, options, &mut found, &mut clock)?;
-        found.read.bytes = self.context.count.load(Ordering::Relaxed);
+        found.read.bytes = self.context.count.bytes();
         found.spilled = folder.written();
         {
             let mut report = report.lock();
-            let sources = std::mem::take(&mut report.sources);
             *report = found;
-            report.sources = sources;
             report.phases = clock.phases.clone();
         }
         let step = options.batch_rows.map_or(BATCH_ROWS, |rows| rows.max(1) as u64);
@@ -244,6 +242,7 @@ impl Job {
             }
             clock.end("winners' features read");
             report.read.add(&shared.plan.stats);
+            shared.plan.list(&mut report.sources);
         }
         let missing = || Error::internal("a view was not answered");
         let views: Vec<_> = views.into_iter().collect::<Option<_>>().ok_or_else(missing)?;

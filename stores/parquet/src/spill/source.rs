@@ -11,6 +11,7 @@ use larder_core::convert::{SourceColumns, arrow_type};
 use larder_core::{Progress, Result, ViewScan, pit};
 
 use super::files::{Folder, Part, Writers};
+use crate::ahead;
 use crate::fault;
 use crate::plan::{Context, Piece, Plan};
 use crate::scan::Places;
@@ -41,11 +42,16 @@ impl Pass<'_> {
         for _ in 0..threads {
             converters.push(self.tie.converter()?);
         }
+        let columns = SourceColumns::new(self.scan)?;
+        let upcoming = ahead::pieces(self.plan, self.pieces, columns.probe_names(), &self.context.count);
         work::each(
             converters,
             self.pieces.len(),
             &self.context.cancel,
-            |converter, at| self.piece(&self.pieces[at], converter.as_ref(), &writers, &seen),
+            |converter, at| {
+                upcoming.begun(at);
+                self.piece(&self.pieces[at], converter.as_ref(), &writers, &seen)
+            },
         )?;
         Ok((writers.finish()?, seen.into_inner()))
     }

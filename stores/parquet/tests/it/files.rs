@@ -454,8 +454,14 @@ async fn what_cannot_be_answered_is_refused() {
     write(&root.join("ice/data/a.parquet"), &rows(1, 10, 11));
     fs::create_dir(root.join("ice/metadata")).unwrap();
     fs::write(root.join("ice/metadata/v1.metadata.json"), "{}").unwrap();
-    for path in ["delta", "ice", "s3://bucket/x"] {
+    for path in ["delta", "ice"] {
         assert_eq!(error(root, path).await.kind(), ErrorKind::Unsupported, "{path}");
+    }
+    #[cfg(not(feature = "s3"))]
+    {
+        let error = error(root, "s3://bucket/x").await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("feature `s3`"), "{error}");
     }
     let store = ParquetStore::new(root);
     for (definition, kind) in [

@@ -5,5 +5,7 @@ mod common;
 mod conformance;
 mod equal;
 mod files;
+#[cfg(feature = "s3")]
+mod s3;
 mod types;
 mod window;
