@@ -172,7 +172,7 @@ async fn main() {
             let data: Vec<_> = seen.iter().filter(|seen| seen.is_data()).collect();
             let bytes: u64 = data.iter().map(|seen| seen.bytes).sum();
             println!(
-                "{latency} ms, {concurrency:2} at a time, {run}  {seconds:7.3} s  {:3} GET, {} list, {:.1} MiB for {:.1} MiB of \
+                "{latency} ms, {concurrency:2} at a time, {run}  {seconds:7.3} s  {:3} GET, {} LIST and HEAD, {:.1} MiB for {:.1} MiB of \
                  column chunks; one after another {:.3} s",
                 data.len(),
                 seen.len() - data.len(),

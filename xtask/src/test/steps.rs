@@ -77,7 +77,7 @@ fn s3() -> Result<Notes> {
         true => {
             cargo("nextest run --workspace --all-features --no-fail-fast --run-ignored only -E test(/^s3::/)")
         }
-        false => cargo("test --workspace --all-features --no-fail-fast --tests -- --ignored s3::"),
+        false => cargo("test --workspace --all-features --no-fail-fast --test it -- --ignored s3::"),
     };
     done(server.tell(&mut command))
 }
