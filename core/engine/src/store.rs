@@ -171,7 +171,7 @@ impl FeatureStore {
 
     /// What training sets may take where a run says nothing.
     #[cfg(feature = "offline")]
-    pub(crate) fn historical_config(&self) -> &HistoricalConfig {
+    pub fn historical_config(&self) -> &HistoricalConfig {
         &self.inner.historical
     }
 

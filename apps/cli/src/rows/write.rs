@@ -91,6 +91,14 @@ impl RowsFile {
     /// # Errors
     /// As [`RowsFile::check`], and `Unavailable` when it cannot be written.
     pub(crate) fn create(path: &Path, schema: &SchemaRef) -> Result<Self> {
+        Self::create_within(path, schema, None)
+    }
+
+    /// The same, with about so many bytes of memory for rows that are not written yet.
+    ///
+    /// # Errors
+    /// As [`RowsFile::create`].
+    pub(crate) fn create_within(path: &Path, schema: &SchemaRef, memory: Option<u64>) -> Result<Self> {
         Self::check(path)?;
         let kind = kind(path)?;
         let (temporary, file) = Temporary::create(path)?;
@@ -98,10 +106,19 @@ impl RowsFile {
         let writer = match kind {
             Kind::Parquet => {
                 let level = ZstdLevel::try_new(3).map_err(|cause| cannot(path, cause))?;
-                let properties = WriterProperties::builder()
+                let mut properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(level))
-                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-                    .build();
+                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+                if let Some(memory) = memory {
+                    // Half for the row group, half for the pages and dictionaries of all columns.
+                    let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+                    let page = (memory / 4 / schema.fields().len().max(1)).clamp(16 << 10, 1 << 20);
+                    properties = properties
+                        .set_max_row_group_bytes(Some((memory / 2).clamp(1 << 20, ROW_GROUP_BYTES)))
+                        .set_data_page_size_limit(page)
+                        .set_dictionary_page_size_limit(page);
+                }
+                let properties = properties.build();
                 let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
                 Writer::Parquet(Box::new(writer.map_err(|cause| cannot(path, cause))?))
             }

@@ -11,6 +11,9 @@ use crate::reader::ScanFile;
 /// Files of one kind that are open at a time, at most; each costs a handle and some buffers.
 const MOST_PARTS: u64 = 256;
 
+/// Bytes that a program takes before it does anything.
+const PROGRAM: u64 = 32 << 20;
+
 /// Bytes of rows that are decoded, or sent to files, at once by one thread.
 const BATCH_BYTES: u64 = 4 << 20;
 
@@ -42,10 +45,11 @@ pub(crate) struct Load {
 }
 
 impl Budget {
-    /// The share of a limit that is the join's. The other half is for what surrounds it: the program itself, batches
-    /// on their way, and whoever writes them.
+    /// The share of a limit that is the join's. The rest is for what surrounds it: the program itself, batches on their
+    /// way, and whoever writes them.
     pub(crate) fn new(options: &OfflineOptions, threads: usize) -> Option<Self> {
-        let bytes = options.memory_limit? / 2;
+        let limit = options.memory_limit?;
+        let bytes = (limit.saturating_sub(PROGRAM) / 2).max(limit / 8);
         Some(Self {
             bytes: bytes.max(1),
             threads: threads.max(1) as u64,
@@ -93,6 +97,11 @@ impl Budget {
     pub(crate) fn answered_rows(&self, rows: u64, width: u64) -> u64 {
         let most = (self.bytes / 3 / (width + 24)).max(16);
         most.max(rows.div_ceil(MOST_PARTS))
+    }
+
+    /// Rows of a batch of the answer.
+    pub(crate) fn emitted_rows(&self, width: u64) -> u64 {
+        (self.bytes / 16 / (width + 24)).clamp(256, 65_536)
     }
 
     /// Bytes of answers that are put together at a time.

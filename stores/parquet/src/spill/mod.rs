@@ -42,9 +42,6 @@ use files::{Folder, Part};
 
 pub(crate) use rows::load as in_memory;
 
-/// Rows per batch of the answer, unless the caller says.
-const BATCH_ROWS: u64 = 65_536;
-
 /// A join as far as it is known before any data of a source is read.
 pub(crate) struct Sketch {
     rows: EntityRows,
@@ -175,7 +172,10 @@ impl Job {
             *report = found;
             report.phases = clock.phases.clone();
         }
-        let step = options.batch_rows.map_or(BATCH_ROWS, |rows| rows.max(1) as u64);
+        let step = match options.batch_rows {
+            Some(rows) => rows.max(1) as u64,
+            None => self.budget.emitted_rows(self.width()),
+        };
         spilled.emit(step, &self.budget, &self.context, send)?;
         clock.end("answers put in order");
         report.lock().phases = clock.phases;
@@ -190,12 +190,7 @@ impl Job {
         clock: &mut Clock,
     ) -> Result<Spilled> {
         let (sketch, budget) = (&self.sketch, &self.budget);
-        let width: u64 = sketch
-            .shared
-            .iter()
-            .map(|shared| shared.load.width + 24 * shared.load.rules)
-            .sum();
-        let answered = budget.answered_rows(sketch.count, width);
+        let answered = budget.answered_rows(sketch.count, self.width());
         let mut views: Vec<Option<(ViewReport, ViewPlaces)>> = sketch.views.iter().map(|_| None).collect();
         let mut units: Vec<Unit> = Vec::new();
         // Parts of the entity rows serve all sources with the same keys.
@@ -254,6 +249,14 @@ impl Job {
             units,
             views,
         })
+    }
+
+    /// Bytes of an answered row.
+    fn width(&self) -> u64 {
+        let shared = self.sketch.shared.iter();
+        shared
+            .map(|shared| shared.load.width + 24 * shared.load.rules)
+            .sum()
     }
 
     /// Parts by key: as many as the most demanding source with these keys needs.

@@ -41,8 +41,10 @@ pub(super) fn folder(path: &Path) -> PathBuf {
 pub(super) struct Files(Vec<RowsFile>);
 
 impl Files {
-    pub(super) fn create(paths: &[PathBuf], schema: &SchemaRef) -> Result<Self> {
-        let create = |path: &PathBuf| RowsFile::create(path, schema);
+    pub(super) fn create(paths: &[PathBuf], schema: &SchemaRef, limit: Option<u64>) -> Result<Self> {
+        // A quarter of the memory is for writing; the rest is for what is written.
+        let each = limit.map(|limit| limit / 4 / paths.len().max(1) as u64);
+        let create = |path: &PathBuf| RowsFile::create_within(path, schema, each);
         paths.iter().map(create).collect::<Result<_>>().map(Self)
     }
 

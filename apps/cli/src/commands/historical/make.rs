@@ -65,7 +65,7 @@ pub(super) async fn write(
     let mut training = begun.historical.run().await?;
     let schema = training.schema();
     let mut parts = training.parts()?;
-    let mut files = Files::create(&outputs, &schema)?;
+    let mut files = Files::create(&outputs, &schema, machine.memory_limit(store))?;
     while let Some(batch) = training.next().await {
         files.write(&parts.cut(batch?)?)?;
     }

@@ -216,6 +216,12 @@ impl Machine {
         }
     }
 
+    /// Bytes, from the command line or else from the project.
+    fn memory_limit(&self, store: &FeatureStore) -> Option<u64> {
+        let limit = self.memory_limit.or(store.historical_config().memory_limit);
+        limit.map(|size| size.0)
+    }
+
     fn options(&self, progress: Progress) -> OfflineOptions {
         OfflineOptions::default()
             .with_progress(Some(progress))
