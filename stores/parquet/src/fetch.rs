@@ -7,7 +7,6 @@ use larder_core::arrow::compute::concat::concat;
 use larder_core::arrow::compute::interleave::interleave;
 use larder_core::arrow::compute::take::{take, take_record_batch};
 use larder_core::convert::{SourceColumns, null_array};
-use larder_core::pit::Winners;
 use larder_core::{Error, Result, ValueType, ViewScan};
 use parking_lot::Mutex;
 
@@ -24,6 +23,20 @@ const GAP: u32 = 128;
 
 /// Bytes up to which pieces of a column are joined: string offsets are 32 bits wide.
 const JOINED_BYTES: usize = 1 << 30;
+
+/// Bytes of a value from which on joining pieces costs more than finding the piece of every row does later.
+const LONG_VALUE: usize = 256;
+
+/// Bytes up to which pieces are joined: as much as can be, except where values are long.
+fn joined_bytes(pieces: &[ArrayRef]) -> usize {
+    let rows: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let bytes: usize = pieces.iter().map(|piece| piece.get_array_memory_size()).sum();
+    if bytes / rows.max(1) < LONG_VALUE {
+        JOINED_BYTES
+    } else {
+        0
+    }
+}
 
 /// A feature's values at the distinct winners, in the source's order.
 #[derive(Debug)]
@@ -44,9 +57,10 @@ impl Column {
         let mut rows = 0_u32;
         let mut open: Vec<ArrayRef> = Vec::new();
         let mut bytes = 0;
+        let limit = joined_bytes(&pieces);
         for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
             let size = piece.get_array_memory_size();
-            if bytes + size > JOINED_BYTES {
+            if bytes + size > limit {
                 column.push(&mut open, &mut rows)?;
                 bytes = 0;
             }
@@ -95,38 +109,6 @@ impl Column {
             }
         }
     }
-}
-
-/// The positions of all winners, ascending and each once, and for each entity row its place among them.
-///
-/// Where the winners are dense, marking them in a bitmap is several times faster than sorting them.
-pub(crate) fn distinct(winners: &Winners, rows: u64) -> (Vec<u64>, UInt32Array) {
-    let words = (rows / 64 + 1) as usize;
-    if words > 4 * winners.len() {
-        let distinct = winners.distinct();
-        return (distinct.positions, distinct.index);
-    }
-    let mut marks = vec![0_u64; words];
-    for row in 0..winners.len() {
-        if let Some(position) = winners.position(row) {
-            marks[(position / 64) as usize] |= 1 << (position % 64);
-        }
-    }
-    let mut before = Vec::with_capacity(words);
-    let mut positions = Vec::new();
-    for (word, mut marks) in (0_u64..).zip(marks.iter().copied()) {
-        before.push(positions.len() as u32);
-        while marks != 0 {
-            positions.push(word * 64 + u64::from(marks.trailing_zeros()));
-            marks &= marks - 1;
-        }
-    }
-    let place = |position: u64| {
-        let (word, bit) = ((position / 64) as usize, position % 64);
-        before[word] + (marks[word] & ((1 << bit) - 1)).count_ones()
-    };
-    let index = (0..winners.len()).map(|row| winners.position(row).map(place));
-    (positions, index.collect())
 }
 
 /// Reads the features of a scan at some positions of the source, which ascend and are distinct.
@@ -334,8 +316,7 @@ pub(crate) fn renumber(rows: &[u32], runs: &[Range<usize>]) -> Vec<u32> {
 mod tests {
     use std::sync::Arc;
 
-    use larder_core::arrow::array::{AsArray, Int64Array};
-    use larder_core::pit;
+    use larder_core::arrow::array::{AsArray, Int64Array, StringArray};
 
     use super::*;
 
@@ -348,22 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn marking_and_sorting_find_the_same_winners() {
-        let keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(
-            (0..300).map(|row| row % 40),
-        ))];
-        let index = Arc::new(pit::SpineIndex::build(&keys, &[1000; 300]).unwrap());
-        let mut join = pit::ViewJoin::new(index, pit::ViewRule::new()).unwrap();
-        let source: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(
-            (0..500).map(|row| row % 61),
-        ))];
-        let event: Vec<i64> = (0..500).map(|row| row * 7 % 900).collect();
-        let batch = pit::SourceBatch::new(&source, pit::Times::new(&event), pit::Positions::From(0));
-        join.probe(&batch).unwrap();
-        let winners = join.resolve();
-        let (marked, sorted) = (distinct(&winners, 500), distinct(&winners, u64::MAX));
-        assert_eq!(marked, sorted);
-        assert_eq!(marked.0.len(), 40);
+    fn long_values_stay_in_pieces() {
+        let text =
+            |letter: &str, n: usize| Arc::new(StringArray::from(vec![letter.repeat(n); 2])) as ArrayRef;
+        let pieces = |n| vec![text("a", n), text("b", n), text("c", n)];
+        let column = |n| Column::new(ValueType::STRING, pieces(n)).unwrap();
+        assert_eq!((column(5).chunks.len(), column(5000).chunks.len()), (1, 3));
+        let places = UInt32Array::from(vec![Some(5), None, Some(2), Some(0), Some(3), Some(2)]);
+        for n in [5, 5000] {
+            let picked = column(n).pick(&places).unwrap();
+            let first = |text: &str| text[..1].to_owned();
+            let letters: Vec<_> = picked
+                .as_string::<i32>()
+                .iter()
+                .map(|text| text.map(first))
+                .collect();
+            let want = [Some("c"), None, Some("b"), Some("a"), Some("b"), Some("b")];
+            assert_eq!(letters, want.map(|letter| letter.map(str::to_owned)));
+        }
     }
 
     #[test]

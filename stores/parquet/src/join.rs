@@ -194,7 +194,8 @@ impl Prepared {
             let index = match indexes.iter().find(|(known, _)| *known == spine_keys) {
                 Some((_, index)) => index.clone(),
                 None => {
-                    let index = SpineIndex::build(&spine, times.values()).map_err(fault::kernel)?;
+                    let index = SpineIndex::build_with(&spine, times.values(), context.threads)
+                        .map_err(fault::kernel)?;
                     let index = Arc::new(index);
                     indexes.push((spine_keys.clone(), index.clone()));
                     index
@@ -258,13 +259,13 @@ impl Prepared {
                 options.progress.as_ref(),
             )?;
             tracing::debug!(keys = shared.spine_keys.len(), rows = seen, "scanned a source");
-            for (rule, winners) in shared.rules.iter().zip(winners) {
+            for (rule, winners) in shared.rules.iter().zip(&winners) {
                 for member in &rule.members {
                     let view = &self.views[member.view].view;
                     reports[member.view] = Some(ViewReport::new(view, winners.counts(), seen));
                 }
-                rule.answer(shared, winners, &self.context, &mut answers)?;
             }
+            shared.answer(winners, &self.context, &mut answers)?;
             read.add(&shared.plan.stats);
             shared.plan.list(&mut sources);
         }
@@ -362,32 +363,58 @@ struct Answer {
     created: TimestampMicrosecondArray,
 }
 
-impl SharedRule {
-    fn answer(
+impl SharedScan {
+    /// Fetches what the winners hold: for all rules together where they want some of the same features, so that those
+    /// are decoded once, and for each rule by itself where they do not.
+    fn answer(&self, winners: Vec<Winners>, context: &Context, answers: &mut [Option<Answer>]) -> Result<()> {
+        let wanted: usize = self.rules.iter().map(|rule| rule.scan.features.len()).sum();
+        if wanted > self.scan.features.len() {
+            return self.fetch(&self.rules, winners, &self.scan, context, answers);
+        }
+        for (rule, winners) in self.rules.iter().zip(winners) {
+            self.fetch(
+                std::slice::from_ref(rule),
+                vec![winners],
+                &rule.scan,
+                context,
+                answers,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Answers the views of some rules, all of whose features `scan` has.
+    fn fetch(
         &self,
-        shared: &SharedScan,
-        winners: Winners,
+        rules: &[SharedRule],
+        winners: Vec<Winners>,
+        scan: &ViewScan,
         context: &Context,
         answers: &mut [Option<Answer>],
     ) -> Result<()> {
-        let rows = shared
-            .plan
-            .groups
-            .last()
-            .map_or(0, |group| group.base + group.rows);
-        let (positions, places) = fetch::distinct(&winners, rows);
-        let (event, created) = (winners.event_array(), winners.created_array());
+        let rows = self.plan.groups.last().map_or(0, |group| group.base + group.rows);
+        let (positions, found) = Winners::together(&winners, rows, context.threads);
         drop(winners);
-        let columns = fetch::columns(&shared.plan, &self.scan, &positions, context)?;
-        let columns = Arc::new(columns);
-        for member in &self.members {
-            answers[member.view] = Some(Answer {
-                columns: columns.clone(),
-                features: member.features.clone(),
-                places: places.clone(),
-                event: event.clone(),
-                created: created.clone(),
-            });
+        let columns = Arc::new(fetch::columns(&self.plan, scan, &positions, context)?);
+        let place = |feature: &ScanFeature| {
+            let same = |known: &ScanFeature| {
+                known.column == feature.column && known.value_type == feature.value_type
+            };
+            let place = scan.features.iter().position(same);
+            place.ok_or_else(|| Error::internal("a feature was not fetched"))
+        };
+        for (rule, found) in rules.iter().zip(found) {
+            for member in &rule.members {
+                let features = member.features.iter();
+                let features = features.map(|feature| place(&rule.scan.features[*feature]));
+                answers[member.view] = Some(Answer {
+                    columns: columns.clone(),
+                    features: features.collect::<Result<_>>()?,
+                    places: found.index.clone(),
+                    event: found.event.clone(),
+                    created: found.created.clone(),
+                });
+            }
         }
         Ok(())
     }

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use larder_core::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use larder_core::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use larder_core::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use larder_core::convert::arrow_type;
 use larder_core::{Result, ValueType, ViewScan};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelectionPolicy,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection, RowSelectionPolicy,
 };
 
 use crate::footer::Footer;
@@ -55,7 +55,8 @@ impl ScanFile {
         u64::try_from(group.num_rows()).unwrap_or(0)
     }
 
-    /// Reads the named columns of a row group, or of some ranges of its rows, in ascending order.
+    /// Reads the named columns of a row group, or of some ranges of its rows, in ascending order. Text and bytes come
+    /// as views into the pages, because most of their rows will not be kept.
     pub(crate) fn read<'a>(
         &'a self,
         chunks: &Chunks,
@@ -74,11 +75,11 @@ impl ScanFile {
             })
             .collect();
         let chunks = chunks.holding(|| want.bytes(row_group))?;
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), want.metadata.clone())
-                .with_row_groups(vec![row_group])
-                .with_projection(want.mask)
-                .with_batch_size(batch_rows.max(1));
+        let metadata = views(want.metadata, names).unwrap_or_else(|| want.metadata.clone());
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), metadata)
+            .with_row_groups(vec![row_group])
+            .with_projection(want.mask)
+            .with_batch_size(batch_rows.max(1));
         if let Some(selection) = want.selection {
             builder = builder
                 .with_row_selection(selection)
@@ -176,6 +177,32 @@ impl Want<'_> {
             self.selection.as_ref(),
         )
     }
+}
+
+/// The metadata with text and bytes among some columns as views; `None` where there are none of these.
+fn views(metadata: &ArrowReaderMetadata, names: &[&str]) -> Option<ArrowReaderMetadata> {
+    let view = |of: &DataType| match of {
+        DataType::Utf8 => Some(DataType::Utf8View),
+        DataType::Binary => Some(DataType::BinaryView),
+        _ => None,
+    };
+    let schema = metadata.schema();
+    let is_wanted = |field: &FieldRef| names.contains(&field.name().as_str());
+    let mut fields = schema.fields().iter();
+    if !fields.any(|field| is_wanted(field) && view(field.data_type()).is_some()) {
+        return None;
+    }
+    let fields = schema.fields().iter().map(|field| {
+        let of = view(field.data_type()).filter(|_| is_wanted(field));
+        of.map_or_else(
+            || field.clone(),
+            |of| Arc::new(field.as_ref().clone().with_data_type(of)),
+        )
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    // A reader that cannot make views makes strings as it would have anyway.
+    ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).ok()
 }
 
 /// The columns that the path of a file gives, in the types that a scan declares for them.

@@ -7,7 +7,6 @@ use larder_core::arrow::row::RowConverter;
 use larder_core::convert::SourceColumns;
 use larder_core::pit::{self, SpineIndex, ViewRule, Winners};
 use larder_core::{Progress, Result, ViewScan};
-use parking_lot::Mutex;
 
 use crate::ahead;
 use crate::fault;
@@ -73,38 +72,18 @@ pub(crate) fn winners(
         pass.piece(worker, &pieces[at], rows_of(plan, &pieces[at]))
     })?;
 
-    let mut merged: Option<Vec<pit::ViewJoin>> = None;
+    let mut joins: Vec<Vec<pit::ViewJoin>> = rules.iter().map(|_| Vec::new()).collect();
     for worker in workers {
-        match &mut merged {
-            None => merged = Some(worker.joins),
-            Some(merged) => {
-                for (into, from) in merged.iter_mut().zip(worker.joins) {
-                    into.merge(from).map_err(fault::kernel)?;
-                }
-            }
+        for (all, join) in joins.iter_mut().zip(worker.joins) {
+            all.push(join);
         }
     }
-    let merged = merged.unwrap_or_default();
-    let threads = context.threads.min(merged.len()).max(1);
-    let count = merged.len();
-    let joins: Vec<Mutex<Option<pit::ViewJoin>>> =
-        merged.into_iter().map(|join| Mutex::new(Some(join))).collect();
-    let resolved = work::each(
-        vec![Vec::new(); threads],
-        count,
-        &context.cancel,
-        |resolved, at| {
-            let join = joins[at].lock().take();
-            resolved.extend(join.map(|join| (at, join.resolve())));
-            Ok(())
-        },
-    )?;
-    let mut winners: Vec<(usize, Winners)> = resolved.into_iter().flatten().collect();
-    winners.sort_by_key(|(at, _)| *at);
-    Ok((
-        winners.into_iter().map(|(_, winners)| winners).collect(),
-        seen.into_inner(),
-    ))
+    let resolve = |joins| {
+        context.cancel.check()?;
+        pit::ViewJoin::resolve_all(joins, context.threads).map_err(fault::kernel)
+    };
+    let winners = joins.into_iter().map(resolve).collect::<Result<_>>()?;
+    Ok((winners, seen.into_inner()))
 }
 
 /// Rows of a piece.
@@ -164,7 +143,7 @@ impl Pass<'_> {
         )? {
             self.context.cancel.check()?;
             let batch = batch?;
-            let keys = columns.keys(&batch, place)?;
+            let keys = columns.probe_keys(&batch, place)?;
             let event = columns.event(&batch, place)?;
             let created = columns.created(&batch, place)?;
             let tie = match &worker.converter {

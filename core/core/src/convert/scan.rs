@@ -232,6 +232,24 @@ impl<'a> SourceColumns<'a> {
             .collect()
     }
 
+    /// The key columns as the point-in-time kernel takes them: as [`SourceColumns::keys`], but text and bytes in
+    /// whatever layout they have.
+    ///
+    /// # Errors
+    /// As [`SourceColumns::keys`].
+    pub fn probe_keys(&self, batch: &RecordBatch, place: &str) -> Result<Vec<ArrayRef>> {
+        let key = |key: &crate::offline::ScanKey| {
+            let column = batch.column_by_name(&key.column);
+            let of = key.key.value_type;
+            match column.map(|column| (column, column.data_type())) {
+                Some((column, DataType::Utf8View)) if of == ValueType::STRING => Ok(column.clone()),
+                Some((column, DataType::BinaryView)) if of == ValueType::BYTES => Ok(column.clone()),
+                _ => self.column(batch, &key.column, of, place),
+            }
+        };
+        self.scan.keys.iter().map(key).collect()
+    }
+
     /// The event times.
     ///
     /// # Errors

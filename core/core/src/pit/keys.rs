@@ -42,12 +42,33 @@ pub(super) enum KeyBatch<'a> {
     Packed(&'a Packed),
 }
 
-/// Which table holds keys of a shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyKind {
-    Unit,
-    Int,
-    Bytes,
+impl<'a> KeyBatch<'a> {
+    /// Whether the keys are integers, rather than bytes.
+    pub(super) fn is_int(&self) -> bool {
+        matches!(self, Self::Bool(_) | Self::Int32(_) | Self::Int64(_))
+    }
+
+    /// The key of a row, of a shape with integers.
+    pub(super) fn int(&self, row: usize) -> i64 {
+        match self {
+            KeyBatch::Int64(values) => values[row],
+            KeyBatch::Int32(values) => i64::from(values[row]),
+            KeyBatch::Bool(values) => i64::from(values.value(row)),
+            _ => unreachable!("the shape was checked: the keys are integers"),
+        }
+    }
+
+    /// The key of a row, of a shape with bytes.
+    pub(super) fn bytes(&self, row: usize) -> &'a [u8] {
+        match self {
+            KeyBatch::Bytes32(ends, bytes) => &bytes[ends[row] as usize..ends[row + 1] as usize],
+            KeyBatch::Bytes64(ends, bytes) => &bytes[ends[row] as usize..ends[row + 1] as usize],
+            KeyBatch::Utf8View(array) => array.value(row).as_bytes(),
+            KeyBatch::BinaryView(array) => array.value(row),
+            KeyBatch::Packed(packed) => packed.row(row),
+            _ => unreachable!("the shape was checked: the keys are bytes"),
+        }
+    }
 }
 
 /// Canonical bytes of composite keys, one run per row; reused from batch to batch.
@@ -99,34 +120,41 @@ impl KeyShape {
         Ok(())
     }
 
-    pub(super) fn kind(&self) -> KeyKind {
-        match self.parts.as_slice() {
-            [] => KeyKind::Unit,
-            [Part::Bool | Part::Int32 | Part::Int64 | Part::Date | Part::Timestamp] => KeyKind::Int,
-            _ => KeyKind::Bytes,
-        }
+    /// Reads columns that passed [`KeyShape::check`], each by itself.
+    pub(super) fn columns<'a>(&self, keys: &'a [ArrayRef], packed: &'a mut Vec<Packed>) -> Vec<KeyBatch<'a>> {
+        packed.resize_with(self.parts.len(), Packed::default);
+        let columns = self.parts.iter().zip(keys).zip(packed);
+        columns
+            .map(|((part, array), packed)| part.read(array, packed))
+            .collect()
     }
 
     /// Reads columns that passed [`KeyShape::check`].
     pub(super) fn read<'a>(&self, keys: &'a [ArrayRef], packed: &'a mut Packed) -> KeyBatch<'a> {
-        let ([part], [array]) = (self.parts.as_slice(), keys) else {
-            if self.parts.is_empty() {
-                return KeyBatch::Unit;
-            }
-            packed.fill(&self.parts, keys);
-            return KeyBatch::Packed(packed);
-        };
-        match part {
-            Part::Bool => KeyBatch::Bool(array.as_boolean().values()),
-            Part::Int32 => KeyBatch::Int32(array.as_primitive::<Int32Type>().values()),
-            Part::Date => KeyBatch::Int32(array.as_primitive::<Date32Type>().values()),
-            Part::Int64 => KeyBatch::Int64(array.as_primitive::<Int64Type>().values()),
-            Part::Timestamp => KeyBatch::Int64(array.as_primitive::<TimestampMicrosecondType>().values()),
-            Part::Decimal(_) => {
-                packed.fill(&self.parts, keys);
+        match (self.parts.as_slice(), keys) {
+            ([], _) => KeyBatch::Unit,
+            ([part], [array]) => part.read(array, packed),
+            (parts, keys) => {
+                packed.fill(parts, keys);
                 KeyBatch::Packed(packed)
             }
-            Part::Utf8 | Part::Binary => match array.data_type() {
+        }
+    }
+}
+
+impl Part {
+    fn read<'a>(self, array: &'a ArrayRef, packed: &'a mut Packed) -> KeyBatch<'a> {
+        match self {
+            Self::Bool => KeyBatch::Bool(array.as_boolean().values()),
+            Self::Int32 => KeyBatch::Int32(array.as_primitive::<Int32Type>().values()),
+            Self::Date => KeyBatch::Int32(array.as_primitive::<Date32Type>().values()),
+            Self::Int64 => KeyBatch::Int64(array.as_primitive::<Int64Type>().values()),
+            Self::Timestamp => KeyBatch::Int64(array.as_primitive::<TimestampMicrosecondType>().values()),
+            Self::Decimal(_) => {
+                packed.fill(&[self], std::slice::from_ref(array));
+                KeyBatch::Packed(packed)
+            }
+            Self::Utf8 | Self::Binary => match array.data_type() {
                 DataType::Utf8 => bytes32(array.as_bytes::<Utf8Type>()),
                 DataType::Binary => bytes32(array.as_bytes::<BinaryType>()),
                 DataType::LargeUtf8 => bytes64(array.as_bytes::<LargeUtf8Type>()),

@@ -8,33 +8,41 @@
 //! 2. [`ViewJoin::probe`] takes source batches of key and time columns in any order. Each row costs one hash
 //!    probe and one lower bound: the first spine position that may know the row is its *bucket*, and a bucket
 //!    keeps only its best row. Nothing is sorted and no feature is copied. Accumulators over different parts of
-//!    the source are joined by [`ViewJoin::merge`].
-//! 3. [`ViewJoin::resolve`] runs a maximum through each group's buckets, which answers every spine row, and
+//!    the source are merged at the end.
+//! 3. [`ViewJoin::resolve_all`] runs a maximum through each group's buckets, which answers every spine row, and
 //!    applies the ttl to the winner.
-//! 4. [`Winners::distinct`] gives the sorted source positions to fetch, and for each spine row its place in them.
+//! 4. [`Winners::together`] gives the sorted source positions to fetch, and for each spine row its place in them.
 //!
 //! All times and durations are signed microseconds, times since the Unix epoch in UTC. Arithmetic never wraps and
 //! never saturates to a wrong answer: a sum beyond `i64::MAX` means "never known", a ttl that reaches below
 //! `i64::MIN` means "no bound".
 
+mod answer;
 mod bucket;
+mod build;
+mod cells;
 mod error;
 mod keys;
+mod parallel;
 mod partition;
 mod probe;
 mod resolve;
 mod rule;
+mod scheme;
 mod spine;
 mod table;
 
+#[cfg(test)]
+mod edges;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, Distinct};
 pub use error::PitError;
 pub use partition::partition;
 pub use probe::{Positions, SourceBatch, Times, ViewJoin};
-pub use resolve::{Distinct, Outcome, PitCounts, Winners};
+pub use resolve::{Outcome, PitCounts, Winners};
 pub use rule::{EventBounds, Knowledge, ViewRule};
 pub use spine::SpineIndex;

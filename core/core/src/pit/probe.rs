@@ -5,7 +5,7 @@
 
 use super::bucket::{Buckets, Slot};
 use super::keys::{KeyBatch, Packed, key_nulls};
-use super::resolve::{Winners, resolve};
+use super::resolve::{Gathered, Winners, resolve};
 use super::table::Range;
 use super::{EventBounds, Knowledge, PitError, SpineIndex, ViewRule};
 use arrow_array::types::TimestampMicrosecondType;
@@ -29,8 +29,11 @@ pub struct ViewJoin {
     /// In as-of mode, the rows that tie-break mode would have known at an earlier position. Together with
     /// `main` they give the winners of tie-break mode; most sources have few, and none costs nothing.
     early: Option<Buckets>,
+    /// One bit for each position: whether a row fell there that was already expired. Such a row answers nothing, so
+    /// it needs no bucket, only that it be known. Empty without a ttl.
+    expired: Vec<u64>,
     scanned: Scanned,
-    packed: Packed,
+    packed: Vec<Packed>,
     block: Box<Block>,
 }
 
@@ -39,7 +42,13 @@ pub struct ViewJoin {
 pub(super) struct Scanned {
     pub(super) rows: u64,
     pub(super) nulls: u64,
-    pub(super) has_created: bool,
+}
+
+impl Scanned {
+    fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.nulls += other.nulls;
+    }
 }
 
 /// A column of times, µs since the Unix epoch, UTC.
@@ -196,13 +205,15 @@ impl ViewJoin {
                 .map(|max| EventBounds { min: i64::MIN, max })
         };
         let block = Box::new(Block::new());
-        let (scanned, packed) = (Scanned::default(), Packed::default());
+        let expired = marks(&index, &rule);
+        let (scanned, packed) = (Scanned::default(), Vec::new());
         Ok(Self {
             index,
             rule,
             window,
             main,
             early: None,
+            expired,
             scanned,
             packed,
             block,
@@ -230,8 +241,9 @@ impl ViewJoin {
             window: self.window,
             main: Buckets::new(self.index.positions(), self.rule.tie_break),
             early: None,
+            expired: marks(&self.index, &self.rule),
             scanned: Scanned::default(),
-            packed: Packed::default(),
+            packed: Vec::new(),
             block: Box::new(Block::new()),
         }
     }
@@ -258,12 +270,11 @@ impl ViewJoin {
         let valid = NullBuffer::union(keys_valid.as_ref(), batch.event.nulls);
         self.scanned.rows += batch.rows() as u64;
         self.scanned.nulls += valid.as_ref().map_or(0, |valid| valid.null_count() as u64);
-        self.scanned.has_created |= batch.created.is_some();
         let Some(window) = self.window else {
             return Ok(());
         };
         let mut packed = std::mem::take(&mut self.packed);
-        let keys = self.index.shape().read(batch.keys, &mut packed);
+        let keys = self.index.shape().columns(batch.keys, &mut packed);
         let rows = u32::try_from(batch.rows()).map_err(|_| PitError::Length {
             what: "a batch",
             expected: u32::MAX as usize,
@@ -280,7 +291,7 @@ impl ViewJoin {
     fn block(
         &mut self,
         batch: &SourceBatch<'_>,
-        keys: &KeyBatch<'_>,
+        keys: &[KeyBatch<'_>],
         valid: Option<&NullBuffer>,
         bounds: EventBounds,
         rows: std::ops::Range<u32>,
@@ -296,11 +307,18 @@ impl ViewJoin {
             .find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
         match batch.created.filter(|_| self.rule.knowledge == Knowledge::AsOf) {
             None => {
-                let n = block.place(n, &self.index, &self.rule, batch.event.values);
+                let n = block.place(n, &self.index, &self.rule, batch.event.values, &mut self.expired);
                 block.offer(n, batch, &mut self.main);
             }
             Some(created) => {
-                let (n, early) = block.place_as_of(n, &self.index, &self.rule, batch.event.values, created);
+                let (n, early) = block.place_as_of(
+                    n,
+                    &self.index,
+                    &self.rule,
+                    batch.event.values,
+                    created,
+                    &mut self.expired,
+                );
                 block.offer(n, batch, &mut self.main);
                 if early != 0 {
                     let early_buckets = self
@@ -323,26 +341,65 @@ impl ViewJoin {
             (None, other) => self.early = other,
             (Some(_), None) => {}
         }
-        self.scanned.rows += other.scanned.rows;
-        self.scanned.nulls += other.scanned.nulls;
-        self.scanned.has_created |= other.scanned.has_created;
+        unite(&mut self.expired, &other.expired);
+        self.scanned.add(other.scanned);
         Ok(())
     }
 
     /// Answers every spine row.
     pub fn resolve(self) -> Winners {
-        resolve(
-            &self.index,
-            &self.rule,
-            &self.main,
-            self.early.as_ref(),
-            self.scanned,
-        )
+        let (index, rule) = (Arc::clone(&self.index), self.rule);
+        resolve(&index, &rule, self.gathered(), 1)
+    }
+
+    /// Merges the accumulators of all threads, which have the same index and rule, and answers every spine row, on
+    /// up to so many threads. The same as merging one after the other and resolving, but quicker.
+    pub fn resolve_all(joins: Vec<Self>, threads: usize) -> Result<Winners, PitError> {
+        let mut joins = joins.into_iter();
+        let first = joins.next().ok_or(PitError::Merge)?;
+        let (index, rule) = (Arc::clone(&first.index), first.rule);
+        let mut all = first.gathered();
+        for join in joins {
+            if !Arc::ptr_eq(&index, &join.index) || rule != join.rule {
+                return Err(PitError::Merge);
+            }
+            all.scanned.add(join.scanned);
+            unite(&mut all.expired, &join.expired);
+            all.main_others.push(join.main);
+            match &all.early {
+                Some(_) => all.early_others.extend(join.early),
+                None => all.early = join.early,
+            }
+        }
+        Ok(resolve(&index, &rule, all, threads.max(1)))
+    }
+
+    fn gathered(self) -> Gathered {
+        Gathered {
+            main: self.main,
+            main_others: Vec::new(),
+            early: self.early,
+            early_others: Vec::new(),
+            expired: self.expired,
+            scanned: self.scanned,
+        }
     }
 
     /// Heap bytes that this accumulator holds, without the shared index.
     pub fn memory_bytes(&self) -> usize {
         self.main.memory_bytes() + self.early.as_ref().map_or(0, Buckets::memory_bytes) + size_of::<Block>()
+    }
+}
+
+/// A bit for each position, where the rule has a ttl.
+fn marks(index: &SpineIndex, rule: &ViewRule) -> Vec<u64> {
+    let words = rule.ttl.map_or(0, |_| index.positions().div_ceil(64));
+    super::cells::zeros(words)
+}
+
+fn unite(all: &mut [u64], some: &[u64]) {
+    for (all, some) in all.iter_mut().zip(some) {
+        *all |= some;
     }
 }
 
@@ -359,6 +416,7 @@ struct Block {
     ends: [u32; BLOCK],
     early_rows: [u32; BLOCK],
     early_at: [u32; BLOCK],
+    old_at: [u32; BLOCK],
 }
 
 impl Block {
@@ -371,6 +429,7 @@ impl Block {
             ends: [0; BLOCK],
             early_rows: [0; BLOCK],
             early_at: [0; BLOCK],
+            old_at: [0; BLOCK],
         }
     }
 
@@ -415,17 +474,39 @@ impl Block {
         kept
     }
 
-    /// Finds each row's bucket by its event time alone.
-    fn place(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) -> usize {
+    /// Finds each row's bucket by its event time alone, and marks where a row is expired already.
+    fn place(
+        &mut self,
+        n: usize,
+        index: &SpineIndex,
+        rule: &ViewRule,
+        event: &[i64],
+        expired: &mut [u64],
+    ) -> usize {
         self.search(n, index, rule, event);
-        let mut kept = 0;
+        let times = index.times();
+        let last = times.len().saturating_sub(1);
+        let (mut kept, mut old) = (0, 0);
         for i in 0..n {
             let (row, range, at) = (self.rows[i], self.ranges[i], self.at[i]);
+            let known = at < range.start + range.len;
+            // One position beyond the last group is none, so its time does not matter.
+            let time = times[(at as usize).min(last)];
+            let fresh = known & rule.is_fresh(event[row as usize], time);
             self.rows[kept] = row;
             self.at[kept] = at;
-            kept += usize::from(at < range.start + range.len);
+            kept += usize::from(fresh);
+            self.old_at[old] = at;
+            old += usize::from(known & !fresh);
         }
+        self.mark(old, expired);
         kept
+    }
+
+    fn mark(&self, old: usize, expired: &mut [u64]) {
+        for at in &self.old_at[..old] {
+            expired[*at as usize / 64] |= 1 << (at % 64);
+        }
     }
 
     fn search(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) {
@@ -445,6 +526,7 @@ impl Block {
         rule: &ViewRule,
         event: &[i64],
         created: Times<'_>,
+        expired: &mut [u64],
     ) -> (usize, usize) {
         self.search(n, index, rule, event);
         for i in 0..n {
@@ -460,16 +542,24 @@ impl Block {
             self.known[i] = written;
         }
         index.first_knowing(&self.ranges[..n], &self.known[..n], &mut self.at[..n]);
-        let (mut kept, mut early) = (0, 0);
+        let times = index.times();
+        let (mut kept, mut early, mut old) = (0, 0, 0);
         for i in 0..n {
             let (row, at, first) = (self.rows[i], self.at[i], self.ranges[i].start);
+            let event = event[row as usize];
+            let known = at < self.ends[i];
+            let fresh = known && rule.is_fresh(event, times[at as usize]);
             self.early_rows[early] = row;
             self.early_at[early] = first;
-            early += usize::from(at != first);
+            // Where they differ, `first` is a position of the group.
+            early += usize::from(at != first && rule.is_fresh(event, times[first as usize]));
             self.rows[kept] = row;
             self.at[kept] = at;
-            kept += usize::from(at < self.ends[i]);
+            kept += usize::from(fresh);
+            self.old_at[old] = at;
+            old += usize::from(known & !fresh);
         }
+        self.mark(old, expired);
         (kept, early)
     }
 
@@ -487,11 +577,13 @@ fn offer(rows: &mut [u32], at: &mut [u32], batch: &SourceBatch<'_>, buckets: &mu
     // A bucket's event time only grows, so a row below it has lost whatever else the block holds. Most rows go
     // here, without a branch to mispredict, and the buckets of the others are in the cache for the next loop.
     let mut kept = 0;
+    let slots = buckets.slots();
     for i in 0..rows.len() {
         let (row, bucket) = (rows[i], at[i]);
         rows[kept] = row;
         at[kept] = bucket;
-        kept += usize::from(batch.event.values[row as usize] >= buckets.slot(bucket as usize).event);
+        let event = batch.event.values[row as usize];
+        kept += usize::from(Buckets::may_win(&slots[bucket as usize], event));
     }
     for (row, at) in rows[..kept].iter().zip(&at[..kept]) {
         let row = *row as usize;

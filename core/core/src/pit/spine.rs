@@ -1,8 +1,10 @@
 //! Which entity rows have a key, in the order of their times?
 
 use super::PitError;
-use super::keys::{KeyBatch, KeyShape, Packed, key_nulls};
-use super::table::{KeyTable, NO_GROUP, Range};
+use super::build::{self, Grouped};
+use super::keys::{KeyBatch, KeyShape, key_nulls};
+use super::resolve::{LAST, Share};
+use super::table::Range;
 use arrow_array::{Array, ArrayRef};
 
 /// The entity rows, grouped by key and sorted by time inside each group.
@@ -12,25 +14,23 @@ use arrow_array::{Array, ArrayRef};
 #[derive(Debug)]
 pub struct SpineIndex {
     shape: KeyShape,
-    table: KeyTable,
-    /// Start of each group and the end of the last.
-    offsets: Vec<u32>,
-    /// Position to time.
-    times: Vec<i64>,
-    /// Position to row.
-    order: Vec<u32>,
+    grouped: Grouped,
     rows: usize,
-    time_bounds: Option<(i64, i64)>,
 }
 
 impl SpineIndex {
     /// Indexes rows given by their key columns and their times (µs, UTC).
     ///
     /// Keys are `Boolean`, `Int32`, `Int64`, `Date32`, `Timestamp(µs)`, `Decimal128`, and strings and binaries of
-    /// any layout. No key column at all makes one group. At most `u32::MAX` rows.
+    /// any layout. No key column at all makes one group. At most some 4.29 billion rows.
     pub fn build(keys: &[ArrayRef], times: &[i64]) -> Result<Self, PitError> {
+        Self::build_with(keys, times, 1)
+    }
+
+    /// [`SpineIndex::build`] on up to so many threads, which do not show in what the index answers.
+    pub fn build_with(keys: &[ArrayRef], times: &[i64], threads: usize) -> Result<Self, PitError> {
         let rows = times.len();
-        if u32::try_from(rows).is_err() {
+        if rows > LAST as usize {
             return Err(PitError::TooManyRows(rows));
         }
         if let Some(array) = keys.iter().find(|array| array.len() != rows) {
@@ -41,45 +41,17 @@ impl SpineIndex {
             });
         }
         let shape = KeyShape::of(keys)?;
-        let mut packed = Packed::default();
-        let batch = shape.read(keys, &mut packed);
-        let (mut table, groups) = KeyTable::build(shape.kind(), &batch, key_nulls(keys).as_ref(), rows);
-
-        let mut offsets = vec![0_u32; table.len() + 1];
-        for group in groups.iter().filter(|group| **group != NO_GROUP) {
-            offsets[*group as usize + 1] += 1;
-        }
-        for group in 1..offsets.len() {
-            offsets[group] += offsets[group - 1];
-        }
-        table.finish(&offsets);
-
-        let mut sorted = vec![(0_i64, 0_u32); offsets.last().map_or(0, |end| *end as usize)];
-        let mut cursor = offsets.clone();
-        for (row, group) in groups.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
-            let at = &mut cursor[*group as usize];
-            sorted[*at as usize] = (times[row], row as u32);
-            *at += 1;
-        }
-        for ends in offsets.windows(2) {
-            // Rows are distinct and ascending, so the unstable sort of pairs is a stable sort by time.
-            let group = &mut sorted[ends[0] as usize..ends[1] as usize];
-            if !group.is_sorted() {
-                group.sort_unstable();
-            }
-        }
-        let times: Vec<i64> = sorted.iter().map(|(time, _)| *time).collect();
-        let order = sorted.iter().map(|(_, row)| *row).collect();
-        let time_bounds = times.iter().min().copied().zip(times.iter().max().copied());
-        Ok(Self {
-            shape,
-            table,
-            offsets,
+        let mut packed = Vec::new();
+        let columns = shape.columns(keys, &mut packed);
+        let nulls = key_nulls(keys);
+        let spine = build::Rows {
             times,
-            order,
-            rows,
-            time_bounds,
-        })
+            nulls: nulls.as_ref(),
+            threads: threads.max(1),
+            numbered: false,
+        };
+        let grouped = build::group(&columns, spine);
+        Ok(Self { shape, grouped, rows })
     }
 
     /// The number of rows, those with null keys included.
@@ -89,40 +61,62 @@ impl SpineIndex {
 
     /// The number of rows that have a position.
     pub fn positions(&self) -> usize {
-        self.order.len()
+        self.order().len()
     }
 
     /// The number of distinct keys.
     pub fn groups(&self) -> usize {
-        self.offsets.len() - 1
+        self.grouped.offsets.len() - 1
     }
 
     /// The positions of one group; panics unless `group < groups()`.
     pub fn group(&self, group: usize) -> std::ops::Range<usize> {
-        self.offsets[group] as usize..self.offsets[group + 1] as usize
+        self.grouped.offsets[group] as usize..self.grouped.offsets[group + 1] as usize
     }
 
     /// The time at each position, µs, ascending inside a group.
     pub fn times(&self) -> &[i64] {
-        &self.times
+        &self.grouped.times
     }
 
     /// The row at each position.
     pub fn order(&self) -> &[u32] {
-        &self.order
+        &self.grouped.order
     }
 
     /// The smallest and largest time of a row that has a position; `None` when there is none.
     pub fn time_bounds(&self) -> Option<(i64, i64)> {
-        self.time_bounds
+        self.grouped.time_bounds
     }
 
     /// Heap bytes that the index holds.
     pub fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
-            + size_of_val(self.offsets.as_slice())
-            + size_of_val(self.times.as_slice())
-            + size_of_val(self.order.as_slice())
+        self.grouped.table.memory_bytes()
+            + size_of_val(self.grouped.offsets.as_slice())
+            + size_of_val(self.times())
+            + size_of_val(self.order())
+    }
+
+    /// Cuts the groups into at most so many shares with about the same number of positions each.
+    pub(super) fn shares(&self, parts: usize) -> Vec<Share> {
+        let offsets = &self.grouped.offsets;
+        let at = |group: usize| offsets[group] as usize;
+        let mut shares = Vec::new();
+        let mut first = 0;
+        for part in 1..=parts {
+            let wanted = self.positions() * part / parts;
+            let end = offsets
+                .partition_point(|offset| (*offset as usize) < wanted)
+                .min(self.groups());
+            if end > first {
+                shares.push(Share {
+                    groups: first..end,
+                    positions: at(first)..at(end),
+                });
+                first = end;
+            }
+        }
+        shares
     }
 
     pub(super) fn shape(&self) -> &KeyShape {
@@ -130,25 +124,26 @@ impl SpineIndex {
     }
 
     /// Keeps the rows whose key the spine has, with their groups; returns how many.
-    pub(super) fn find(&self, keys: &KeyBatch<'_>, rows: &mut [u32], ranges: &mut [Range]) -> usize {
-        self.table.find(keys, rows, ranges)
+    pub(super) fn find(&self, keys: &[KeyBatch<'_>], rows: &mut [u32], ranges: &mut [Range]) -> usize {
+        self.grouped.table.find(keys, rows, ranges)
     }
 
     /// For each range the first position whose time is `known` or later, or the range's end.
     pub(super) fn first_knowing(&self, ranges: &[Range], known: &[i64], at: &mut [u32]) {
+        let times = self.times();
         // Reading both ends of every group first, with nothing that depends on them, lets the misses overlap.
         let mut sum = 0;
         let mut longest = 0;
         for range in ranges.iter().filter(|range| range.len != 0) {
             let start = range.start as usize;
-            sum ^= self.times[start] ^ self.times[start + range.len as usize - 1];
+            sum ^= times[start] ^ times[start + range.len as usize - 1];
             longest = longest.max(range.len as usize);
         }
         std::hint::black_box(sum);
         for ((range, known), at) in ranges.iter().zip(known).zip(&mut *at) {
             let start = range.start as usize;
             let len = if range.len < LONG { range.len as usize } else { 0 };
-            *at = range.start + self.times[start..start + len].partition_point(|time| time < known) as u32;
+            *at = range.start + times[start..start + len].partition_point(|time| time < known) as u32;
         }
         if longest < LONG as usize {
             return;
@@ -159,7 +154,7 @@ impl SpineIndex {
             for ((range, known), at) in ranges.iter().zip(known).zip(&mut *at) {
                 if range.len >= LONG && range.start + range.len - *at >= step {
                     let next = *at + step;
-                    *at = std::hint::select_unpredictable(self.times[next as usize - 1] < *known, next, *at);
+                    *at = std::hint::select_unpredictable(times[next as usize - 1] < *known, next, *at);
                 }
             }
             step /= 2;

@@ -1,11 +1,11 @@
 //! Which group of spine rows has this key?
 //!
-//! Open addressing with linear probing, at most half full. An entry holds the key *and* the group's range, so
-//! that a probe, hit or miss, usually touches one cache line. While a table is built an entry's range is
-//! `(group number, 1)`; [`KeyTable::finish`] replaces it once the groups have their places.
+//! Open addressing with linear probing, at most about half full. An entry holds the key *and* the group's range,
+//! so that a probe, hit or miss, usually touches one cache line. A table consists of regions that the first bits
+//! of the hash choose; every search stays in its region, so that threads can fill different ones.
 
-use super::keys::{KeyBatch, KeyKind, Packed};
-use arrow_buffer::NullBuffer;
+use super::cells::{Cells, Words};
+use super::keys::KeyBatch;
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 
@@ -16,8 +16,20 @@ pub(super) struct Range {
     pub(super) len: u32,
 }
 
-/// The group number of a row with a null key.
-pub(super) const NO_GROUP: u32 = u32::MAX;
+impl Range {
+    /// Both numbers in one, zero for no group.
+    pub(super) fn word(self) -> u64 {
+        u64::from(self.start) | u64::from(self.len) << 32
+    }
+
+    #[inline(always)]
+    pub(super) fn of(word: u64) -> Self {
+        Self {
+            start: word as u32,
+            len: (word >> 32) as u32,
+        }
+    }
+}
 
 /// The keys of a spine.
 #[derive(Debug)]
@@ -27,107 +39,58 @@ pub(super) enum KeyTable {
     Dense(DenseTable),
     Int(IntTable),
     Bytes(BytesTable),
+    /// Several columns: the table that numbers the keys of the first, and the others.
+    Linked(Box<(KeyTable, Vec<Link>)>),
 }
 
 impl KeyTable {
-    /// Builds the table over `rows` keys and gives every row its group number, in order of first appearance.
-    pub(super) fn build(
-        kind: KeyKind,
-        keys: &KeyBatch<'_>,
-        nulls: Option<&NullBuffer>,
-        rows: usize,
-    ) -> (Self, Vec<u32>) {
-        let mut groups = Vec::with_capacity(rows);
-        let is_valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
-        let mut all = |insert: &mut dyn FnMut(usize) -> u32| {
-            groups.extend((0..rows).map(|row| if is_valid(row) { insert(row) } else { NO_GROUP }));
-        };
-        let table = match kind {
-            KeyKind::Unit => {
-                all(&mut |_| 0);
-                Self::Unit(Range {
-                    start: 0,
-                    len: u32::from(rows > 0),
-                })
-            }
-            KeyKind::Int => {
-                let mut bounds = None;
-                for row in (0..rows).filter(|row| is_valid(*row)) {
-                    let key = int_at(keys, row);
-                    let (min, max) = bounds.unwrap_or((key, key));
-                    bounds = Some((key.min(min), key.max(max)));
-                }
-                let (min, max) = bounds.unwrap_or((0, 0));
-                // A dense range costs 8 bytes per value, the hash table 32 to 64 bytes per key.
-                if max.abs_diff(min) < 4 * rows as u64 + 1024 {
-                    let mut table = DenseTable::new(min, max);
-                    all(&mut |row| table.group(int_at(keys, row)));
-                    Self::Dense(table)
-                } else {
-                    let mut table = IntTable::new();
-                    all(&mut |row| table.group(int_at(keys, row)));
-                    Self::Int(table)
-                }
-            }
-            KeyKind::Bytes => {
-                let mut table = BytesTable::new();
-                all(&mut |row| table.group(bytes_at(keys, row)));
-                Self::Bytes(table)
-            }
-        };
-        (table, groups)
-    }
-
-    /// The number of distinct keys.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Unit(range) => range.len as usize,
-            Self::Dense(table) => table.used,
-            Self::Int(table) => table.used,
-            Self::Bytes(table) => table.used,
-        }
-    }
-
-    /// Replaces group numbers by ranges; `offsets` holds every group's start and one end more.
-    pub(super) fn finish(&mut self, offsets: &[u32]) {
-        let place = |range: &mut Range| {
-            if range.len != 0 {
-                let group = range.start as usize;
-                *range = Range {
-                    start: offsets[group],
-                    len: offsets[group + 1] - offsets[group],
-                };
-            }
-        };
-        match self {
-            Self::Unit(range) => place(range),
-            Self::Dense(table) => table.ranges.iter_mut().for_each(place),
-            Self::Int(table) => table.entries.iter_mut().for_each(|entry| place(&mut entry.range)),
-            Self::Bytes(table) => table.entries.iter_mut().for_each(|entry| place(&mut entry.range)),
-        }
-    }
-
     /// Looks `rows` up and keeps those that have a group, with the group's range in `ranges`; returns how many.
-    pub(super) fn find(&self, keys: &KeyBatch<'_>, rows: &mut [u32], ranges: &mut [Range]) -> usize {
+    pub(super) fn find(&self, keys: &[KeyBatch<'_>], rows: &mut [u32], ranges: &mut [Range]) -> usize {
         match (self, keys) {
-            (Self::Unit(range), _) => retain(rows, ranges, |_| *range),
-            (Self::Dense(table), KeyBatch::Int64(keys)) => retain(rows, ranges, |row| table.find(keys[row])),
-            (Self::Int(table), KeyBatch::Int64(keys)) => {
-                table.touch(rows, |row| keys[row]);
-                retain(rows, ranges, |row| table.find(keys[row]))
+            (Self::Linked(tables), [first, others @ ..]) => {
+                let (table, links) = &**tables;
+                table.look(first, rows, ranges);
+                for (link, keys) in links.iter().zip(others) {
+                    link.look(keys, rows, ranges);
+                }
             }
-            (Self::Dense(table), keys) => retain(rows, ranges, |row| table.find(int_at(keys, row))),
-            (Self::Int(table), keys) => {
-                table.touch(rows, |row| int_at(keys, row));
-                retain(rows, ranges, |row| table.find(int_at(keys, row)))
+            (Self::Unit(range), _) => ranges.fill(*range),
+            (table, [keys, ..]) => table.look(keys, rows, ranges),
+            (_, []) => unreachable!("the shape was checked: there is a key"),
+        }
+        let mut kept = 0;
+        for at in 0..rows.len() {
+            let (row, range) = (rows[at], ranges[at]);
+            rows[kept] = row;
+            ranges[kept] = range;
+            kept += usize::from(range.len != 0);
+        }
+        kept
+    }
+
+    /// The range of each row's key in one column.
+    fn look(&self, keys: &KeyBatch<'_>, rows: &[u32], ranges: &mut [Range]) {
+        let rows = || rows.iter().map(|row| *row as usize);
+        match (self, keys) {
+            (Self::Dense(table), KeyBatch::Int64(keys)) => table.look(rows().map(|row| keys[row]), ranges),
+            (Self::Int(table), KeyBatch::Int64(keys)) => table.look(rows().map(|row| keys[row]), ranges),
+            (Self::Dense(table), KeyBatch::Int32(keys)) => {
+                table.look(rows().map(|row| i64::from(keys[row])), ranges);
             }
-            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => table.find(rows, ranges, |row| {
-                &bytes[ends[row] as usize..ends[row + 1] as usize]
-            }),
-            (Self::Bytes(table), KeyBatch::Packed(packed)) => {
-                table.find(rows, ranges, |row| Packed::row(packed, row))
+            (Self::Int(table), KeyBatch::Int32(keys)) => {
+                table.look(rows().map(|row| i64::from(keys[row])), ranges);
             }
-            (Self::Bytes(table), keys) => table.find(rows, ranges, |row| bytes_at(keys, row)),
+            (Self::Dense(table), keys) => table.look(rows().map(|row| keys.int(row)), ranges),
+            (Self::Int(table), keys) => table.look(rows().map(|row| keys.int(row)), ranges),
+            (Self::Bytes(table), KeyBatch::Bytes32(ends, bytes)) => {
+                let key = |row| &bytes[ends[row] as usize..ends[row + 1] as usize];
+                table.look(rows().map(key), ranges);
+            }
+            (Self::Bytes(table), KeyBatch::Utf8View(array)) => {
+                table.look(rows().map(|row| array.value(row).as_bytes()), ranges);
+            }
+            (Self::Bytes(table), keys) => table.look(rows().map(|row| keys.bytes(row)), ranges),
+            (Self::Unit(_) | Self::Linked(_), _) => unreachable!("these are no tables of one column"),
         }
     }
 
@@ -135,320 +98,229 @@ impl KeyTable {
         match self {
             Self::Unit(_) => 0,
             Self::Dense(table) => size_of_val(table.ranges.as_slice()),
-            Self::Int(table) => size_of_val(table.entries.as_slice()),
-            Self::Bytes(table) => size_of_val(table.entries.as_slice()) + table.arena.len(),
+            Self::Int(table) => size_of_val(table.open.cells.as_slice()),
+            Self::Bytes(table) => size_of_val(table.open.cells.as_slice()) + table.arena.len(),
+            Self::Linked(tables) => {
+                let links = tables.1.iter();
+                let links = links.map(|link| link.own.memory_bytes() + link.pairs.memory_bytes());
+                tables.0.memory_bytes() + links.sum::<usize>()
+            }
         }
     }
 }
 
-#[inline(always)]
-fn retain(rows: &mut [u32], ranges: &mut [Range], find: impl Fn(usize) -> Range) -> usize {
-    let mut kept = 0;
-    for at in 0..rows.len() {
-        let row = rows[at];
-        let range = find(row as usize);
-        rows[kept] = row;
-        ranges[kept] = range;
-        kept += usize::from(range.len != 0);
-    }
-    kept
+/// A further column of a composite key. Its own table numbers its keys; the table of pairs finds the number of what
+/// is known so far together with the own number.
+#[derive(Debug)]
+pub(super) struct Link {
+    own: KeyTable,
+    /// How many numbers there are.
+    groups: u64,
+    pairs: KeyTable,
 }
 
-fn int_at(keys: &KeyBatch<'_>, row: usize) -> i64 {
-    match keys {
-        KeyBatch::Int64(values) => values[row],
-        KeyBatch::Int32(values) => i64::from(values[row]),
-        KeyBatch::Bool(values) => i64::from(values.value(row)),
-        _ => unreachable!("the shape was checked: the keys are integers"),
+impl Link {
+    pub(super) fn new(own: KeyTable, groups: u64, pairs: KeyTable) -> Self {
+        Self { own, groups, pairs }
     }
-}
 
-fn bytes_at<'a>(keys: &'a KeyBatch<'_>, row: usize) -> &'a [u8] {
-    match keys {
-        KeyBatch::Bytes32(ends, bytes) => &bytes[ends[row] as usize..ends[row + 1] as usize],
-        KeyBatch::Bytes64(ends, bytes) => &bytes[ends[row] as usize..ends[row + 1] as usize],
-        KeyBatch::Utf8View(array) => array.value(row).as_bytes(),
-        KeyBatch::BinaryView(array) => array.value(row),
-        KeyBatch::Packed(packed) => packed.row(row),
-        _ => unreachable!("the shape was checked: the keys are bytes"),
+    /// Two numbers as one key; they are below 2^32, so that no two pairs are alike.
+    #[inline(always)]
+    pub(super) fn pair(groups: u64, known: u32, own: u32) -> i64 {
+        (u64::from(known) * groups + u64::from(own)) as i64
+    }
+
+    /// Replaces the number of what is known of each row by the range of the whole.
+    fn look(&self, keys: &KeyBatch<'_>, rows: &[u32], ranges: &mut [Range]) {
+        let mut own = [Range::default(); 64];
+        let mut pairs = [0; 64];
+        for (rows, ranges) in rows.chunks(64).zip(ranges.chunks_mut(64)) {
+            let own = &mut own[..rows.len()];
+            self.own.look(keys, rows, own);
+            for ((pair, known), own) in pairs.iter_mut().zip(&*ranges).zip(&*own) {
+                *pair = Self::pair(self.groups, known.start, own.start);
+            }
+            // What one column does not have, no pair may have.
+            for (own, known) in own.iter_mut().zip(&*ranges) {
+                own.len = if known.len == 0 { 0 } else { own.len };
+            }
+            let pairs = pairs[..rows.len()].iter().copied();
+            match &self.pairs {
+                KeyTable::Dense(table) => table.look(pairs, ranges),
+                KeyTable::Int(table) => table.look(pairs, ranges),
+                _ => unreachable!("pairs are integers"),
+            }
+            for (range, own) in ranges.iter_mut().zip(&*own) {
+                range.len = if own.len == 0 { 0 } else { range.len };
+            }
+        }
     }
 }
 
 /// Integers of a small range, addressed directly.
 #[derive(Debug)]
 pub(super) struct DenseTable {
-    min: i64,
-    ranges: Vec<Range>,
-    used: usize,
+    pub(super) min: i64,
+    /// [`Range::word`] of every number from `min` on.
+    pub(super) ranges: Vec<u64>,
 }
 
 impl DenseTable {
-    fn new(min: i64, max: i64) -> Self {
-        Self {
-            min,
-            ranges: vec![Range::default(); max.abs_diff(min) as usize + 1],
-            used: 0,
-        }
-    }
-
-    fn group(&mut self, key: i64) -> u32 {
-        let range = &mut self.ranges[key.wrapping_sub(self.min) as usize];
-        if range.len == 0 {
-            *range = Range {
-                start: self.used as u32,
-                len: 1,
-            };
-            self.used += 1;
-        }
-        range.start
-    }
-
     #[inline(always)]
-    fn find(&self, key: i64) -> Range {
-        // A key below the minimum wraps to a huge index, which is outside as well.
-        let at = usize::try_from(key.wrapping_sub(self.min) as u64).unwrap_or(usize::MAX);
-        self.ranges.get(at).copied().unwrap_or_default()
+    fn look(&self, keys: impl Iterator<Item = i64>, ranges: &mut [Range]) {
+        let words = &self.ranges;
+        for (key, range) in keys.zip(ranges) {
+            // A key below the minimum wraps to a huge index, which is outside as well.
+            let at = usize::try_from(key.wrapping_sub(self.min) as u64).unwrap_or(usize::MAX);
+            *range = Range::of(words.get(at).copied().unwrap_or_default());
+        }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct IntEntry {
-    key: i64,
-    range: Range,
+/// An entry of a hash table; all zeros is none.
+pub(super) trait Entry: Words {
+    fn range(&self) -> Range;
+}
+
+/// The key, and its range.
+pub(super) type IntEntry = [u64; 2];
+
+impl Entry for IntEntry {
+    #[inline(always)]
+    fn range(&self) -> Range {
+        Range::of(self[1])
+    }
+}
+
+/// A digest of the key and its range in half a cache line: length and part of the hash, head, tail, range.
+pub(super) type BytesEntry = [u64; 4];
+
+impl Entry for BytesEntry {
+    #[inline(always)]
+    fn range(&self) -> Range {
+        Range::of(self[3])
+    }
+}
+
+/// Where the searches of one hash table go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Bits of the hash that choose the entry, from the highest on.
+    bits: u32,
+    /// The last place of a region; the first is 0.
+    low: usize,
+}
+
+impl Layout {
+    /// A table of `2^bits` entries in regions of `2^region` each.
+    pub(super) fn new(bits: u32, region: u32) -> Self {
+        Self {
+            bits: bits.max(1),
+            low: (1 << region) - 1,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn home(self, hash: u64) -> usize {
+        (hash >> (64 - self.bits)) as usize
+    }
+
+    #[inline(always)]
+    pub(super) fn next(self, at: usize) -> usize {
+        (at & !self.low) | ((at + 1) & self.low)
+    }
+
+    /// The first entry from a hash's home on at which to stop; there is one, because no region is ever full.
+    #[inline(always)]
+    pub(super) fn find<E>(self, entries: &[E], hash: u64, stop: impl Fn(&E) -> bool) -> usize {
+        let mut at = self.home(hash);
+        while !stop(&entries[at]) {
+            at = self.next(at);
+        }
+        at
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Open<E> {
+    pub(super) cells: Cells<E>,
+    pub(super) layout: Layout,
 }
 
 /// Any integers.
 #[derive(Debug)]
 pub(super) struct IntTable {
-    entries: Vec<IntEntry>,
-    mask: usize,
-    seeds: Seeds,
-    used: usize,
+    pub(super) open: Open<IntEntry>,
+    pub(super) seeds: Seeds,
 }
-
-const FIRST_CAPACITY: usize = 64;
 
 impl IntTable {
-    fn new() -> Self {
-        let entries = vec![IntEntry::default(); FIRST_CAPACITY];
-        Self {
-            entries,
-            mask: FIRST_CAPACITY - 1,
-            seeds: Seeds::random(),
-            used: 0,
-        }
-    }
-
-    fn group(&mut self, key: i64) -> u32 {
-        let at = self.slot(key);
-        if self.entries[at].range.len != 0 {
-            return self.entries[at].range.start;
-        }
-        let group = self.used as u32;
-        self.entries[at] = IntEntry {
-            key,
-            range: Range { start: group, len: 1 },
-        };
-        self.used += 1;
-        if self.used * 2 > self.entries.len() {
-            let entries = vec![IntEntry::default(); self.entries.len() * 2];
-            self.mask = entries.len() - 1;
-            let old = std::mem::replace(&mut self.entries, entries);
-            for entry in old.into_iter().filter(|entry| entry.range.len != 0) {
-                let at = self.slot(entry.key);
-                self.entries[at] = entry;
-            }
-        }
-        group
-    }
-
     #[inline(always)]
-    fn find(&self, key: i64) -> Range {
-        self.entries[self.slot(key)].range
-    }
-
-    /// Reads the places of all keys, with nothing that depends on them, so that the misses overlap.
-    #[inline(always)]
-    fn touch(&self, rows: &[u32], key: impl Fn(usize) -> i64) {
+    fn look(&self, keys: impl Iterator<Item = i64> + Clone, ranges: &mut [Range]) {
+        let (entries, layout, seeds) = (self.open.cells.as_slice(), self.open.layout, self.seeds);
+        // Reading the places of all keys, with nothing that depends on them, lets the misses overlap.
         let mut sum = 0;
-        for row in rows {
-            sum ^= self.entries[self.home(key(*row as usize))].range.start;
+        for key in keys.clone() {
+            sum ^= entries[layout.home(seeds.int(key as u64))][1];
         }
         std::hint::black_box(sum);
-    }
-
-    #[inline(always)]
-    fn home(&self, key: i64) -> usize {
-        self.seeds.int(key as u64) as usize & self.mask
-    }
-
-    /// The place of the key, or the empty place where it would be.
-    #[inline(always)]
-    fn slot(&self, key: i64) -> usize {
-        let mut at = self.home(key);
-        loop {
-            let entry = &self.entries[at];
+        for (key, range) in keys.zip(ranges) {
+            let key = key as u64;
             // An empty entry is as good an end as the key itself: its range says "no group".
-            if (entry.key == key) | (entry.range.len == 0) {
-                return at;
-            }
-            at = (at + 1) & self.mask;
+            let stop = |entry: &IntEntry| (entry[0] == key) | (entry[1] == 0);
+            *range = entries[layout.find(entries, seeds.int(key), stop)].range();
         }
     }
 }
-
-/// Half a cache line: a key of up to 16 bytes lies in the entry, a longer one in the arena.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(32))]
-struct BytesEntry {
-    hash: u32,
-    range: Range,
-    digest: Digest,
-}
-
-/// A key reduced to what an entry can compare: all of a short key, or the first bytes of a long one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-struct Digest {
-    len: u32,
-    head: u64,
-    /// The rest of a short key, or the arena offset of a long one.
-    tail: u64,
-}
-
-const INLINE: usize = 16;
 
 /// Strings, bytes and canonical bytes of composite keys.
 #[derive(Debug)]
 pub(super) struct BytesTable {
-    entries: Vec<BytesEntry>,
-    mask: usize,
-    arena: Vec<u8>,
-    hasher: RandomState,
-    seeds: Seeds,
-    used: usize,
+    pub(super) open: Open<BytesEntry>,
+    /// The keys that do not fit into an entry.
+    pub(super) arena: Vec<u8>,
+    pub(super) hasher: BytesHasher,
 }
 
 impl BytesTable {
-    fn new() -> Self {
-        Self {
-            entries: vec![BytesEntry::default(); FIRST_CAPACITY],
-            mask: FIRST_CAPACITY - 1,
-            arena: Vec::new(),
-            hasher: RandomState::default(),
-            seeds: Seeds::random(),
-            used: 0,
-        }
-    }
-
-    fn group(&mut self, key: &[u8]) -> u32 {
-        let (hash, mut digest) = self.digest(key);
-        let at = self.slot(hash, digest, key);
-        if self.entries[at].range.len != 0 {
-            return self.entries[at].range.start;
-        }
-        if key.len() > INLINE {
-            digest.tail = self.arena.len() as u64;
-            self.arena.extend_from_slice(key);
-        }
-        let group = self.used as u32;
-        self.entries[at] = BytesEntry {
-            hash: (hash >> 32) as u32,
-            range: Range { start: group, len: 1 },
-            digest,
-        };
-        self.used += 1;
-        if self.used * 2 > self.entries.len() {
-            self.grow();
-        }
-        group
-    }
-
-    fn grow(&mut self) {
-        let entries = vec![BytesEntry::default(); self.entries.len() * 2];
-        self.mask = entries.len() - 1;
-        let old = std::mem::replace(&mut self.entries, entries);
-        for entry in old.into_iter().filter(|entry| entry.range.len != 0) {
-            // The keys are distinct, so the first empty place is the right one.
-            let mut at = self.hash_of(&entry) as usize & self.mask;
-            while self.entries[at].range.len != 0 {
-                at = (at + 1) & self.mask;
-            }
-            self.entries[at] = entry;
-        }
-    }
-
-    fn hash_of(&self, entry: &BytesEntry) -> u64 {
-        if entry.digest.len as usize > INLINE {
-            self.hasher.hash_one(self.long(entry))
-        } else {
-            self.seeds.short(entry.digest)
-        }
-    }
-
-    fn long(&self, entry: &BytesEntry) -> &[u8] {
-        let start = entry.digest.tail as usize;
-        &self.arena[start..start + entry.digest.len as usize]
-    }
-
     #[inline(always)]
-    fn find<'k>(&self, rows: &mut [u32], ranges: &mut [Range], key: impl Fn(usize) -> &'k [u8]) -> usize {
-        let mut hashes = [0; 64];
-        let mut kept = 0;
-        for start in (0..rows.len()).step_by(hashes.len()) {
-            let end = rows.len().min(start + hashes.len());
+    fn look<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>, ranges: &mut [Range]) {
+        let (entries, layout) = (self.open.cells.as_slice(), self.open.layout);
+        let mut asked = [(&[][..], 0, Digest::default()); 64];
+        for ranges in ranges.chunks_mut(asked.len()) {
             // As with integers, the places of many keys are read before anything depends on them.
             let mut sum = 0;
-            for (row, hash) in rows[start..end].iter().zip(&mut hashes) {
-                *hash = self.digest(key(*row as usize)).0;
-                sum ^= self.entries[*hash as usize & self.mask].range.start;
+            for (asked, key) in asked[..ranges.len()].iter_mut().zip(&mut keys) {
+                let (hash, digest) = self.hasher.digest(key);
+                *asked = (key, hash, digest);
+                sum ^= entries[layout.home(hash)][3];
             }
             std::hint::black_box(sum);
-            for at in start..end {
-                let row = rows[at];
-                let key = key(row as usize);
-                let range = self.entries[self.slot(hashes[at - start], Digest::of(key), key)].range;
-                rows[kept] = row;
-                ranges[kept] = range;
-                kept += usize::from(range.len != 0);
+            for ((key, hash, digest), range) in asked.iter().zip(ranges) {
+                let stop = |entry: &BytesEntry| {
+                    entry[3] == 0 || digest.is(*hash, entry, |start| self.long(start, digest.len) == *key)
+                };
+                *range = entries[layout.find(entries, *hash, stop)].range();
             }
-        }
-        kept
-    }
-
-    #[inline(always)]
-    fn digest(&self, key: &[u8]) -> (u64, Digest) {
-        let digest = Digest::of(key);
-        if key.len() > INLINE {
-            (self.hasher.hash_one(key), digest)
-        } else {
-            (self.seeds.short(digest), digest)
         }
     }
 
-    #[inline(always)]
-    fn slot(&self, hash: u64, digest: Digest, key: &[u8]) -> usize {
-        let mut at = hash as usize & self.mask;
-        loop {
-            let entry = &self.entries[at];
-            if entry.range.len == 0 {
-                return at;
-            }
-            if key.len() <= INLINE {
-                if entry.digest == digest {
-                    return at;
-                }
-            } else if entry.hash == (hash >> 32) as u32
-                && entry.digest.len == digest.len
-                && entry.digest.head == digest.head
-                && self.long(entry) == key
-            {
-                return at;
-            }
-            at = (at + 1) & self.mask;
-        }
+    fn long(&self, start: u64, len: u32) -> &[u8] {
+        &self.arena[start as usize..start as usize + len as usize]
     }
 }
+
+/// A key reduced to what an entry can compare: all of a short key, or the first bytes of a long one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digest {
+    pub(super) len: u32,
+    head: u64,
+    /// The rest of a short key.
+    tail: u64,
+}
+
+/// Keys up to this length lie in the entries.
+const INLINE: usize = 16;
 
 impl Digest {
     /// Two overlapping reads hold a short key completely, because the length is compared as well.
@@ -479,25 +351,91 @@ impl Digest {
         };
         Self { len, head, tail }
     }
+
+    fn is_long(&self) -> bool {
+        self.len as usize > INLINE
+    }
+
+    /// An entry without a range; `tail` says where a long key lies.
+    pub(super) fn entry(&self, hash: u64, tail: u64) -> BytesEntry {
+        let tail = if self.is_long() { tail } else { self.tail };
+        [self.first(hash), self.head, tail, 0]
+    }
+
+    #[inline(always)]
+    fn first(&self, hash: u64) -> u64 {
+        u64::from(self.len) | hash << 32
+    }
+
+    /// Whether an entry has this key, whose long form `same` compares with what lies at a place.
+    #[inline(always)]
+    pub(super) fn is(&self, hash: u64, entry: &BytesEntry, same: impl FnOnce(u64) -> bool) -> bool {
+        entry[0] == self.first(hash)
+            && entry[1] == self.head
+            && if self.is_long() {
+                same(entry[2])
+            } else {
+                entry[2] == self.tail
+            }
+    }
+}
+
+/// How keys of bytes are hashed.
+#[derive(Clone, Debug)]
+pub(super) struct BytesHasher {
+    long: RandomState,
+    seeds: Seeds,
+}
+
+impl BytesHasher {
+    /// A key without its hash.
+    #[inline(always)]
+    pub(super) fn reduce(key: &[u8]) -> Digest {
+        Digest::of(key)
+    }
+
+    /// What an entry says of where its key lies; `None` for a short key.
+    pub(super) fn long_row(entry: &BytesEntry) -> Option<usize> {
+        (entry[0] as u32 as usize > INLINE).then_some(entry[2] as usize)
+    }
+
+    pub(super) fn random() -> Self {
+        Self {
+            long: RandomState::default(),
+            seeds: Seeds::random(),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn digest(&self, key: &[u8]) -> (u64, Digest) {
+        let digest = Digest::of(key);
+        let hash = if digest.is_long() {
+            // The hasher's first bits are not its best.
+            fold(self.long.hash_one(key) ^ self.seeds.0, self.seeds.2)
+        } else {
+            self.seeds.short(digest)
+        };
+        (hash, digest)
+    }
 }
 
 /// Secrets of one table, so that nobody can prepare keys that all fall on one place.
-#[derive(Debug)]
-struct Seeds(u64, u64, u64);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seeds(u64, u64, u64);
 
 impl Seeds {
-    fn random() -> Self {
+    pub(super) fn random() -> Self {
         let state = foldhash::quality::RandomState::default();
         Self(state.hash_one(1), state.hash_one(2), state.hash_one(3) | 1)
     }
 
     #[inline(always)]
-    fn int(&self, key: u64) -> u64 {
+    pub(super) fn int(self, key: u64) -> u64 {
         fold(key ^ self.0, self.2)
     }
 
     #[inline(always)]
-    fn short(&self, digest: Digest) -> u64 {
+    fn short(self, digest: Digest) -> u64 {
         fold(
             fold(digest.head ^ self.0, digest.tail ^ self.1) ^ u64::from(digest.len),
             self.2,

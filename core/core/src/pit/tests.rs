@@ -3,11 +3,10 @@
 use super::reference::{Answer, Entity, Expected, Fact, Terms, join};
 use super::*;
 use arrow_array::{
-    ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
-    Int32Array, Int64Array, LargeBinaryArray, LargeStringArray, StringArray, StringViewArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Int32Array,
+    Int64Array, LargeBinaryArray, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+    UInt32Array,
 };
-use arrow_buffer::NullBuffer;
 use arrow_row::{RowConverter, SortField};
 use arrow_schema::DataType;
 use proptest::prelude::*;
@@ -199,10 +198,43 @@ fn case(spine: usize, source: usize) -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    fn index(&self) -> Arc<SpineIndex> {
+    fn index(&self, threads: usize) -> Arc<SpineIndex> {
         let keys: Vec<_> = self.spine.iter().map(|entity| entity.key.as_slice()).collect();
         let times: Vec<_> = self.spine.iter().map(|entity| entity.time).collect();
-        Arc::new(SpineIndex::build(&key_arrays(&self.columns, &keys, self.layouts.0), &times).unwrap())
+        let keys = key_arrays(&self.columns, &keys, self.layouts.0);
+        let index = SpineIndex::build_with(&keys, &times, threads).unwrap();
+        self.check_groups(&index);
+        Arc::new(index)
+    }
+
+    /// Every row with a key lies in one group with the other rows of that key, by time and then by row.
+    fn check_groups(&self, index: &SpineIndex) {
+        let mut seen = vec![false; self.spine.len()];
+        let mut keys = std::collections::HashSet::new();
+        for group in 0..index.groups() {
+            let rows = index
+                .group(group)
+                .map(|at| (index.times()[at], index.order()[at]));
+            let rows: Vec<(i64, u32)> = rows.collect();
+            assert!(rows.is_sorted_by(|one, two| one < two) && !rows.is_empty());
+            let key = &self.spine[rows[0].1 as usize].key;
+            assert!(keys.insert(key), "two groups have one key");
+            for (time, row) in rows {
+                assert_eq!(
+                    (&self.spine[row as usize].key, self.spine[row as usize].time),
+                    (key, time)
+                );
+                seen[row as usize] = true;
+            }
+        }
+        for (entity, seen) in self.spine.iter().zip(seen) {
+            assert_eq!(seen, !entity.key.contains(&None));
+        }
+        let times = index.times().iter();
+        assert_eq!(
+            index.time_bounds(),
+            times.clone().min().copied().zip(times.max().copied())
+        );
     }
 
     fn rule(&self) -> ViewRule {
@@ -267,16 +299,12 @@ impl Case {
 }
 
 fn observed(winners: &Winners) -> Expected {
-    let answers = winners
-        .outcomes()
-        .iter()
-        .enumerate()
-        .map(|(row, outcome)| match outcome {
-            Outcome::Matched => Answer::Winner(winners.position(row).unwrap() as usize),
-            Outcome::Expired => Answer::Expired,
-            Outcome::Unmatched => Answer::Unmatched,
-            Outcome::NullKey => Answer::NullKey,
-        });
+    let answers = (0..winners.len()).map(|row| match winners.outcome(row) {
+        Outcome::Matched => Answer::Winner(winners.position(row).unwrap() as usize),
+        Outcome::Expired => Answer::Expired,
+        Outcome::Unmatched => Answer::Unmatched,
+        Outcome::NullKey => Answer::NullKey,
+    });
     let counts = winners.counts();
     Expected {
         answers: answers.collect(),
@@ -288,22 +316,36 @@ fn observed(winners: &Winners) -> Expected {
 
 fn check(case: &Case) {
     let expected = case.expected();
-    let index = case.index();
+    let index = case.index(1);
 
     let mut single = ViewJoin::new(Arc::clone(&index), case.rule()).unwrap();
     let batches = case.cut();
     for batch in &batches {
         case.probe(&mut single, batch);
     }
-    let mut parts: Vec<_> = (0..3).map(|_| single.fork()).collect();
-    for (turn, batch) in batches.iter().enumerate().rev() {
-        let shuffled: Vec<_> = batch.iter().rev().copied().collect();
-        case.probe(&mut parts[turn % 3], &shuffled);
-    }
+    let shared = |parts: &mut [ViewJoin]| {
+        for (turn, batch) in batches.iter().enumerate().rev() {
+            let shuffled: Vec<_> = batch.iter().rev().copied().collect();
+            case.probe(&mut parts[turn % 3], &shuffled);
+        }
+    };
+    let forks = |join: &ViewJoin| (0..3).map(|_| join.fork()).collect::<Vec<_>>();
+    let mut parts = forks(&single);
+    shared(&mut parts);
 
     let winners = single.resolve();
     assert_eq!(observed(&winners), expected);
     check_consistency(case, &winners);
+
+    for threads in [1, 2, 5] {
+        let index = case.index(threads);
+        let mut parts = forks(&ViewJoin::new(index, case.rule()).unwrap());
+        shared(&mut parts);
+        let together = ViewJoin::resolve_all(parts, threads).unwrap();
+        assert_eq!(observed(&together), expected);
+        assert_eq!(together.counts(), winners.counts());
+        check_answers(case, together, threads);
+    }
 
     let mut merged = parts.pop().unwrap();
     for part in parts {
@@ -346,6 +388,42 @@ fn check(case: &Case) {
         (bounded.full_ties, bounded.tied_rows),
         (expected.full_ties, expected.tied_rows)
     );
+}
+
+/// What several joins say together, whether the winners are sorted or marked, and on how many threads.
+fn check_answers(case: &Case, one: Winners, threads: usize) {
+    // A join with other winners, so that the positions are those of both.
+    let other = ViewRule::new()
+        .with_ttl(Some(1))
+        .with_tie_break(case.terms.tie_break);
+    let mut other = ViewJoin::new(case.index(threads), other).unwrap();
+    for batch in case.cut() {
+        case.probe(&mut other, &batch);
+    }
+    let all = [one, other.resolve()];
+    let mut wanted: Vec<u64> = all
+        .iter()
+        .flat_map(|winners| winners.distinct().positions)
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    for source_rows in [case.source.len() as u64, u64::MAX] {
+        let (positions, answers) = Winners::together(&all, source_rows, threads);
+        assert_eq!(positions, wanted);
+        for (winners, answer) in all.iter().zip(answers) {
+            let place = |row| {
+                winners
+                    .position(row)
+                    .map(|position| wanted.binary_search(&position).unwrap() as u32)
+            };
+            assert_eq!(
+                answer.index,
+                (0..winners.len()).map(place).collect::<UInt32Array>()
+            );
+            assert_eq!(answer.event, winners.event_array());
+            assert_eq!(answer.created, winners.created_array());
+        }
+    }
 }
 
 /// What the winners say besides their positions.
@@ -399,167 +477,4 @@ proptest! {
     fn equals_the_definition_across_blocks(case in case(300, 1500)) {
         check(&case);
     }
-}
-
-fn ints(values: impl IntoIterator<Item = i64>) -> Vec<ArrayRef> {
-    vec![Arc::new(Int64Array::from_iter_values(values))]
-}
-
-fn index(keys: &[ArrayRef], times: &[i64]) -> Arc<SpineIndex> {
-    Arc::new(SpineIndex::build(keys, times).unwrap())
-}
-
-#[test]
-fn many_keys_grow_every_table() {
-    let rows = 20_000_i64;
-    let spread = |row: i64| row.wrapping_mul(0x5851_f42d_4c95_7f2d);
-    let strings = |name: &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(
-            (0..rows).map(|row| format!("{name}{}", spread(row))),
-        ))
-    };
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(spread)));
-    let dense: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-    let tables = [
-        vec![Arc::clone(&numbers)],
-        vec![dense],
-        vec![strings("")],
-        vec![strings("a rather long name ")],
-        vec![numbers, strings("b")],
-    ];
-    for keys in tables {
-        let times: Vec<i64> = (0..rows).collect();
-        let index = index(&keys, &times);
-        assert_eq!(index.groups(), rows as usize);
-        assert_eq!(index.positions(), rows as usize);
-        let mut join = ViewJoin::new(index, ViewRule::new()).unwrap();
-        join.probe(&SourceBatch::new(
-            &keys,
-            Times::new(&times),
-            Positions::From(7 << 40),
-        ))
-        .unwrap();
-        let winners = join.resolve();
-        assert!((0..rows as usize).all(|row| winners.position(row) == Some((7 << 40) + row as u64)));
-    }
-}
-
-#[test]
-fn a_slice_is_read_as_a_slice() {
-    let all: ArrayRef = Arc::new(StringArray::from(vec![
-        Some("x"),
-        None,
-        Some("a"),
-        Some("b"),
-        Some("a"),
-    ]));
-    let keys = [all.slice(2, 3)];
-    let join = ViewJoin::new(index(&keys, &[1, 2, 3]), ViewRule::new());
-    let mut join = join.unwrap();
-    let source = [all.slice(1, 3)];
-    let valid = NullBuffer::from(vec![true, true, false]);
-    let event = Times {
-        values: &[0, 0, 0],
-        nulls: Some(&valid),
-    };
-    join.probe(&SourceBatch::new(&source, event, Positions::From(10)))
-        .unwrap();
-    let winners = join.resolve();
-    assert_eq!(
-        [0, 1, 2].map(|row| winners.position(row)),
-        [Some(11), None, Some(11)]
-    );
-    assert_eq!(winners.counts().source_nulls, 2);
-}
-
-#[test]
-fn an_empty_spine_and_an_empty_source_are_fine() {
-    let mut join = ViewJoin::new(index(&ints([]), &[]), ViewRule::new()).unwrap();
-    assert_eq!(join.bounds(), None);
-    join.probe(&SourceBatch::new(
-        &ints([1]),
-        Times::new(&[1]),
-        Positions::From(0),
-    ))
-    .unwrap();
-    let winners = join.resolve();
-    assert!(winners.is_empty() && winners.distinct().positions.is_empty());
-
-    let mut join = ViewJoin::new(index(&ints([1]), &[5]), ViewRule::new().with_ttl(Some(2))).unwrap();
-    assert_eq!(join.bounds(), Some(EventBounds { min: 3, max: 5 }));
-    join.probe(&SourceBatch::new(&ints([]), Times::new(&[]), Positions::From(0)))
-        .unwrap();
-    assert_eq!(join.resolve().counts().unmatched, 1);
-}
-
-#[test]
-fn misuse_is_an_error() {
-    let floats: Vec<ArrayRef> = vec![Arc::new(Float64Array::from(vec![1.0]))];
-    assert!(matches!(
-        SpineIndex::build(&floats, &[1]),
-        Err(PitError::KeyType { column: 0, .. })
-    ));
-    assert!(matches!(
-        SpineIndex::build(&ints([1, 2]), &[1]),
-        Err(PitError::Length {
-            expected: 1,
-            found: 2,
-            ..
-        })
-    ));
-    let spine = index(&ints([1]), &[1]);
-    let negative = ViewJoin::new(Arc::clone(&spine), ViewRule::new().with_ttl(Some(-1)));
-    assert_eq!(negative.err(), Some(PitError::Negative("ttl")));
-
-    let mut join = ViewJoin::new(Arc::clone(&spine), ViewRule::new()).unwrap();
-    let (event, first) = (Times::new(&[1]), Positions::From(0));
-    let strings: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["1"]))];
-    let mut refuse = |batch: SourceBatch<'_>| join.probe(&batch).unwrap_err();
-    let error = refuse(SourceBatch::new(&strings, event, first));
-    assert_eq!(
-        error,
-        PitError::KeyMismatch {
-            column: 0,
-            found: DataType::Utf8
-        }
-    );
-    assert_eq!(
-        refuse(SourceBatch::new(&[], event, first)),
-        PitError::KeyCount {
-            expected: 1,
-            found: 0
-        }
-    );
-    assert_eq!(
-        refuse(SourceBatch::new(&ints([1]), event, Positions::From(u64::MAX))),
-        PitError::Position
-    );
-    assert_eq!(
-        refuse(SourceBatch::new(&ints([1]), event, Positions::Each(&[u64::MAX]))),
-        PitError::Position
-    );
-    let length = refuse(SourceBatch::new(&ints([1]), event, first).with_created(Some(Times::new(&[]))));
-    assert!(matches!(
-        length,
-        PitError::Length {
-            expected: 1,
-            found: 0,
-            ..
-        }
-    ));
-
-    let mut tied = ViewJoin::new(Arc::clone(&spine), ViewRule::new().with_tie_break(true)).unwrap();
-    let error = tied
-        .probe(&SourceBatch::new(&ints([1]), event, first))
-        .unwrap_err();
-    assert_eq!(error, PitError::TieBreak { expected: true });
-    assert_eq!(tied.merge(join), Err(PitError::Merge));
-}
-
-#[test]
-fn parts_are_shared_and_sent_between_threads() {
-    fn shared<T: Send + Sync>() {}
-    shared::<SpineIndex>();
-    shared::<ViewJoin>();
-    shared::<Winners>();
 }

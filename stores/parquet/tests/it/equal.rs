@@ -138,12 +138,13 @@ struct Case {
     has_created: bool,
 }
 
-const FEATURES: [(&str, &str); 5] = [
+const FEATURES: [(&str, &str); 6] = [
     ("f_int", "int64"),
     ("f_text", "string"),
     ("f_float", "float64"),
     ("f_list", "list<int64>"),
     ("f_flag", "bool"),
+    ("f_bytes", "bytes"),
 ];
 
 impl Case {
@@ -254,8 +255,13 @@ fn features(rng: &mut Rng, rows: usize) -> Vec<(String, ArrayRef)> {
     let ints: Int64Array = (0..rows)
         .map(|_| (!rng.one_in(4)).then(|| rng.below(30_000) as i64))
         .collect();
+    // Long values are put together in another way than short ones.
+    let times = if rng.one_in(4) { 100 } else { 1 };
     let texts: StringArray = (0..rows)
-        .map(|_| (!rng.one_in(4)).then(|| format!("text {}", rng.below(40))))
+        .map(|_| (!rng.one_in(4)).then(|| format!("text {}", rng.below(40)).repeat(times)))
+        .collect();
+    let bytes: BinaryArray = (0..rows)
+        .map(|_| (!rng.one_in(4)).then(|| vec![0xff; rng.below(20) as usize]))
         .collect();
     let floats: Float64Array = (0..rows)
         .map(|_| (!rng.one_in(4)).then(|| rng.below(1 << 40) as f64 / 7.0))
@@ -278,6 +284,7 @@ fn features(rng: &mut Rng, rows: usize) -> Vec<(String, ArrayRef)> {
         ("f_float".into(), Arc::new(floats)),
         ("f_list".into(), Arc::new(lists)),
         ("f_flag".into(), Arc::new(flags)),
+        ("f_bytes".into(), Arc::new(bytes)),
     ]
 }
 
