@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use larder_base::{Error, Result};
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use larder_core::arrow::buffer::NullBuffer;
 use larder_core::arrow::cast::cast;
 use larder_core::arrow::cast::display::{ArrayFormatter, FormatOptions};
 use larder_core::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Field, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Date32Type, Date64Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed, xxh3_128};
@@ -80,7 +80,7 @@ impl ContentHash {
         }
         for (column, (_, hash)) in batch.columns().iter().zip(&mut self.columns) {
             self.buffer.clear();
-            each_value(column, &mut self.buffer, |_, _| {})?;
+            append(column, &mut self.buffer)?;
             hash.update(&self.buffer);
         }
         self.rows += batch.num_rows() as u64;
@@ -122,7 +122,7 @@ pub fn row_hashes(batch: &RecordBatch) -> Result<Vec<u64>> {
     let mut buffer = Vec::new();
     for column in batch.columns() {
         buffer.clear();
-        each_value(column, &mut buffer, |row, bytes| {
+        each_value(column, &mut buffer, &mut |row, bytes: &[u8]| {
             hashes[row] = xxh3_64_with_seed(bytes, hashes[row]);
         })?;
     }
@@ -160,121 +160,114 @@ fn kind(of: &DataType) -> String {
     }
 }
 
+/// Appends the canonical bytes of every value.
+fn append(column: &ArrayRef, out: &mut Vec<u8>) -> Result<()> {
+    fn nobody(_: usize, _: &[u8]) {}
+    each_value(column, out, &mut nobody)
+}
+
 /// Appends the canonical bytes of every value, and tells those of each: 0 for a null, else 1 and
-/// the value.
-fn each_value(column: &ArrayRef, out: &mut Vec<u8>, mut told: impl FnMut(usize, &[u8])) -> Result<()> {
-    let plain = plain(column)?;
-    let writer = Writer::new(&plain)?;
-    for row in 0..plain.len() {
-        let start = out.len();
-        if writer.is_null(row) {
-            out.push(0);
-        } else {
-            out.push(1);
-            writer.write(row, out)?;
+/// the value. One loop per type, because this is done for every value of a training set.
+fn each_value(column: &ArrayRef, out: &mut Vec<u8>, told: &mut impl FnMut(usize, &[u8])) -> Result<()> {
+    let column = &plain(column)?;
+    let nulls = column.logical_nulls();
+    let mut rows = Rows {
+        rows: column.len(),
+        nulls: nulls.as_ref(),
+        out,
+        told,
+    };
+    macro_rules! primitive {
+        ($type:ty, $bytes:expr) => {{
+            let values = column.as_primitive::<$type>().values();
+            let bytes = $bytes;
+            rows.write(|row, out| put(out, &bytes(values[row])))
+        }};
+    }
+    match column.data_type() {
+        DataType::Null => rows.write(|_, _| Ok(())),
+        DataType::Boolean => {
+            let column = column.as_boolean();
+            rows.write(|row, out| put(out, &[u8::from(column.value(row))]))
         }
-        told(row, &out[start..]);
+        DataType::Int8 => primitive!(Int8Type, |value: i8| i64::from(value).to_le_bytes()),
+        DataType::Int16 => primitive!(Int16Type, |value: i16| i64::from(value).to_le_bytes()),
+        DataType::Int32 => primitive!(Int32Type, |value: i32| i64::from(value).to_le_bytes()),
+        DataType::Int64 => primitive!(Int64Type, i64::to_le_bytes),
+        DataType::UInt8 => primitive!(UInt8Type, |value: u8| i64::from(value).to_le_bytes()),
+        DataType::UInt16 => primitive!(UInt16Type, |value: u16| i64::from(value).to_le_bytes()),
+        DataType::UInt32 => primitive!(UInt32Type, |value: u32| i64::from(value).to_le_bytes()),
+        DataType::UInt64 => primitive!(UInt64Type, u64::to_le_bytes),
+        DataType::Date32 => primitive!(Date32Type, |value: i32| i64::from(value).to_le_bytes()),
+        // All that is not a number is one.
+        DataType::Float32 => primitive!(Float32Type, |value: f32| match value.is_nan() {
+            true => f32::NAN.to_le_bytes(),
+            false => value.to_le_bytes(),
+        }),
+        DataType::Float64 => primitive!(Float64Type, |value: f64| match value.is_nan() {
+            true => f64::NAN.to_le_bytes(),
+            false => value.to_le_bytes(),
+        }),
+        DataType::Utf8 => {
+            let column = column.as_string::<i32>();
+            rows.write(|row, out| sized(out, column.value(row).as_bytes()))
+        }
+        DataType::Binary => {
+            let column = column.as_binary::<i32>();
+            rows.write(|row, out| sized(out, column.value(row)))
+        }
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            primitive!(TimestampSecondType, |value| nanoseconds(value, 1_000_000_000))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            primitive!(TimestampMillisecondType, |value| nanoseconds(value, 1_000_000))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            primitive!(TimestampMicrosecondType, |value| nanoseconds(value, 1_000))
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            primitive!(TimestampNanosecondType, |value| nanoseconds(value, 1))
+        }
+        DataType::Date64 => primitive!(Date64Type, |value| nanoseconds(value, 1_000_000)),
+        DataType::Decimal128(..) => primitive!(Decimal128Type, i128::to_le_bytes),
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            rows.write(|row, out| items(&list.value(row), out))
+        }
+        DataType::FixedSizeList(..) => {
+            let list = column.as_fixed_size_list();
+            rows.write(|row, out| items(&list.value(row), out))
+        }
+        // Types without canonical bytes of their own count by Arrow's text.
+        _ => {
+            const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+            let formatter = ArrayFormatter::try_new(column, &OPTIONS).map_err(cannot)?;
+            rows.write(|row, out| sized(out, formatter.value(row).to_string().as_bytes()))
+        }
     }
-    Ok(())
 }
 
-type WriteValue<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<()> + 'a>;
-
-/// Writes single values of one column.
-struct Writer<'a> {
-    nulls: Option<larder_core::arrow::buffer::NullBuffer>,
-    write: WriteValue<'a>,
+/// The rows of one column on their way into a buffer.
+struct Rows<'a, T> {
+    rows: usize,
+    nulls: Option<&'a NullBuffer>,
+    out: &'a mut Vec<u8>,
+    told: &'a mut T,
 }
 
-impl<'a> Writer<'a> {
-    fn new(column: &'a ArrayRef) -> Result<Self> {
-        let write: WriteValue<'a> = match column.data_type() {
-            DataType::Null => Box::new(|_, _| Ok(())),
-            DataType::Boolean => {
-                let column = column.as_boolean();
-                Box::new(|row, out| put(out, &[u8::from(column.value(row))]))
+impl<T: FnMut(usize, &[u8])> Rows<'_, T> {
+    fn write(&mut self, mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<()>) -> Result<()> {
+        for row in 0..self.rows {
+            let start = self.out.len();
+            if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                self.out.push(0);
+            } else {
+                self.out.push(1);
+                write(row, self.out)?;
             }
-            DataType::Int8 => integers::<Int8Type>(column),
-            DataType::Int16 => integers::<Int16Type>(column),
-            DataType::Int32 => integers::<Int32Type>(column),
-            DataType::Int64 => integers::<Int64Type>(column),
-            DataType::UInt8 => integers::<UInt8Type>(column),
-            DataType::UInt16 => integers::<UInt16Type>(column),
-            DataType::UInt32 => integers::<UInt32Type>(column),
-            DataType::UInt64 => {
-                let values = column.as_primitive::<UInt64Type>().values();
-                Box::new(|row, out| put(out, &values[row].to_le_bytes()))
-            }
-            DataType::Date32 => integers::<Date32Type>(column),
-            DataType::Float32 => {
-                let values = column.as_primitive::<Float32Type>().values();
-                Box::new(|row, out| {
-                    // All that is not a number is one.
-                    let value = if values[row].is_nan() {
-                        f32::NAN
-                    } else {
-                        values[row]
-                    };
-                    put(out, &value.to_le_bytes())
-                })
-            }
-            DataType::Float64 => {
-                let values = column.as_primitive::<Float64Type>().values();
-                Box::new(|row, out| {
-                    let value = if values[row].is_nan() {
-                        f64::NAN
-                    } else {
-                        values[row]
-                    };
-                    put(out, &value.to_le_bytes())
-                })
-            }
-            DataType::Utf8 => {
-                let column = column.as_string::<i32>();
-                Box::new(|row, out| sized(out, column.value(row).as_bytes()))
-            }
-            DataType::Binary => {
-                let column = column.as_binary::<i32>();
-                Box::new(|row, out| sized(out, column.value(row)))
-            }
-            DataType::Timestamp(unit, _) => match unit {
-                TimeUnit::Second => instants::<TimestampSecondType>(column, 1_000_000_000),
-                TimeUnit::Millisecond => instants::<TimestampMillisecondType>(column, 1_000_000),
-                TimeUnit::Microsecond => instants::<TimestampMicrosecondType>(column, 1_000),
-                TimeUnit::Nanosecond => instants::<TimestampNanosecondType>(column, 1),
-            },
-            DataType::Date64 => instants::<Date64Type>(column, 1_000_000),
-            DataType::Decimal128(..) => {
-                let values = column.as_primitive::<Decimal128Type>().values();
-                Box::new(|row, out| put(out, &values[row].to_le_bytes()))
-            }
-            DataType::List(_) => {
-                let list = column.as_list::<i32>();
-                let items = list.values().clone();
-                let offsets = list.offsets().clone();
-                lists(items, move |row| {
-                    (offsets[row] as usize, offsets[row + 1] as usize)
-                })
-            }
-            DataType::FixedSizeList(_, length) => {
-                let length = usize::try_from(*length).unwrap_or(0);
-                let items = column.as_fixed_size_list().values().clone();
-                lists(items, move |row| (row * length, (row + 1) * length))
-            }
-            _ => shown(column)?,
-        };
-        Ok(Self {
-            nulls: column.logical_nulls(),
-            write,
-        })
-    }
-
-    fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
-    }
-
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
-        (self.write)(row, out)
+            (self.told)(row, &self.out[start..]);
+        }
+        Ok(())
     }
 }
 
@@ -317,36 +310,12 @@ fn sized(out: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
     put(out, bytes)
 }
 
-fn integers<T: ArrowPrimitiveType>(column: &ArrayRef) -> WriteValue<'_>
-where
-    T::Native: Into<i64>,
-{
-    let values = column.as_primitive::<T>().values();
-    Box::new(|row, out| {
-        let wide: i64 = values[row].into();
-        put(out, &wide.to_le_bytes())
-    })
+/// In 128 bits, where every unit fits.
+fn nanoseconds(value: i64, factor: i64) -> [u8; 16] {
+    (i128::from(value) * i128::from(factor)).to_le_bytes()
 }
 
-/// Nanoseconds in 128 bits, where every unit fits.
-fn instants<T: ArrowPrimitiveType<Native = i64>>(column: &ArrayRef, factor: i64) -> WriteValue<'_> {
-    let values = column.as_primitive::<T>().values();
-    Box::new(move |row, out| put(out, &(i128::from(values[row]) * i128::from(factor)).to_le_bytes()))
-}
-
-fn lists<'a>(items: ArrayRef, bounds: impl Fn(usize) -> (usize, usize) + 'a) -> WriteValue<'a> {
-    Box::new(move |row, out| {
-        let (start, end) = bounds(row);
-        put(out, &((end - start) as u64).to_le_bytes())?;
-        each_value(&items.slice(start, end - start), out, |_, _| {})
-    })
-}
-
-/// Types without canonical bytes of their own count by Arrow's text.
-fn shown(column: &ArrayRef) -> Result<WriteValue<'_>> {
-    const OPTIONS: FormatOptions<'static> = FormatOptions::new();
-    let formatter = ArrayFormatter::try_new(column, &OPTIONS).map_err(cannot)?;
-    Ok(Box::new(move |row, out| {
-        sized(out, formatter.value(row).to_string().as_bytes())
-    }))
+fn items(list: &ArrayRef, out: &mut Vec<u8>) -> Result<()> {
+    put(out, &(list.len() as u64).to_le_bytes())?;
+    append(list, out)
 }
