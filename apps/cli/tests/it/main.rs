@@ -5,6 +5,7 @@ mod care;
 mod demo;
 mod flow;
 mod json;
+mod looking;
 mod training;
 mod usage;
 mod world;
