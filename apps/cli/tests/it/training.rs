@@ -207,9 +207,24 @@ fn verify_names_changed_entity_rows_and_outputs() {
 
 #[test]
 fn verify_names_changed_source_files() {
-    let (_world, dir) = project();
+    let (world, dir) = project();
     make(&dir, &["--out", "t.parquet"]).ok();
     let manifest = "t.parquet.manifest.json";
+    // The same files have the same names from whatever folder they are looked at.
+    let elsewhere = [
+        "--project-dir",
+        "shop",
+        "historical",
+        "--verify",
+        "shop/t.parquet.manifest.json",
+        "--format",
+        "json",
+    ];
+    let found = larder(world.path(), &elsewhere).ok().json();
+    assert_eq!(found["differences"], Value::Array(vec![]), "{found:#}");
+    let json: Value = serde_json::from_str(&fs::read_to_string(dir.join(manifest)).unwrap()).unwrap();
+    let path = json["sources"][0]["files"][0]["path"].as_str().unwrap();
+    assert!(path.starts_with("data/"), "{path}");
     // A row of each user's past arrives late.
     let rows = fs::read_to_string(dir.join("rows.csv")).unwrap();
     let (header, row) = rows.split_once('\n').unwrap();

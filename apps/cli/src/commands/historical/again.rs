@@ -7,7 +7,7 @@ use larder::historical::{Changed, Difference, EntityFile, Manifest, ManifestOutp
 use larder::{Error, ErrorKind, FeatureStore, Micros, Progress, Result};
 use serde_json::json;
 
-use super::files::folder;
+use super::files::{folder, from_project};
 use super::old::{Compared, Old, State};
 use super::{Begun, Machine, Request, entity_file, make};
 use crate::context::Context;
@@ -200,7 +200,8 @@ async fn run(
     drop(following);
     bar.clear();
     let report = training.report();
-    let now = Manifest::new(&training.inputs(), &training.schema(), &report, &parts, created);
+    let mut now = Manifest::new(&training.inputs(), &training.schema(), &report, &parts, created);
+    from_project(&mut now, &cx.dir);
     Ok((now, olds.into_iter().flatten().map(Old::finish).collect()))
 }
 

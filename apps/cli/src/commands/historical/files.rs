@@ -37,6 +37,18 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     }
 }
 
+/// Names local files of sources from the project's folder on, where they are below it: so a
+/// manifest means the same files from whatever folder a command is run.
+pub(super) fn from_project(manifest: &mut Manifest, project: &Path) {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let project = absolute(project);
+    let files = manifest.sources.iter_mut().flat_map(|source| &mut source.files);
+    for file in files.filter(|file| !file.path.contains("://")) {
+        let path = absolute(Path::new(&file.path));
+        file.path = path.strip_prefix(&project).unwrap_or(&path).display().to_string();
+    }
+}
+
 /// Files being written under temporary names.
 pub(super) struct Files(Vec<RowsFile>);
 

@@ -9,7 +9,7 @@ use larder::model::Knowledge;
 use larder::{Error, FeatureStore, HistoricalReport, Progress, Result};
 use serde_json::{Value as Json, json};
 
-use super::files::{Files, folder, manifest_path, paths};
+use super::files::{Files, folder, from_project, manifest_path, paths};
 use super::{Begun, Machine, Request, check_outputs, entity_file, told};
 use crate::context::Context;
 use crate::output::{Format, Report, batch_json, batch_table, count, plural, size, transposed};
@@ -74,6 +74,7 @@ pub(super) async fn write(
     let report = training.report();
     let mut manifest =
         Manifest::new(&training.inputs(), &schema, &report, &parts, created).with_entities(entities);
+    from_project(&mut manifest, &cx.dir);
     let path = files.finish(out, &mut manifest)?;
     debug_assert_eq!(path, manifest_path(out));
     Ok(Made {
