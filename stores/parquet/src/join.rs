@@ -1,16 +1,17 @@
 //! How a point-in-time join runs: index, plan, two passes, and batches in the order of the entity rows.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::{SinkExt, StreamExt};
 use larder_core::arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
-use larder_core::pit::{SpineIndex, ViewRule, Winners};
+use larder_core::pit::{PitCounts, SpineIndex, ViewRule, Winners};
 use larder_core::{
     EntityRows, Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    OfflineOptions, ReadStats, Result, ScanFeature, SharedReport, SourceFiles, ViewExplanation, ViewJoin,
-    ViewReport, ViewScan,
+    OfflineOptions, Phase, ReadStats, Result, ScanFeature, SharedReport, SourceFiles, ViewExplanation,
+    ViewJoin, ViewReport, ViewScan,
 };
 use parking_lot::Mutex;
 
@@ -144,6 +145,8 @@ impl Job {
 
 /// Everything that is decided before data is read.
 struct Prepared {
+    /// How long that took.
+    prepared: Duration,
     rows: usize,
     views: Vec<ViewScan>,
     shared: Vec<SharedScan>,
@@ -178,6 +181,7 @@ pub(crate) struct Member {
 
 impl Prepared {
     fn new(root: Root, request: &HistoricalRead, context: Context) -> Result<Self> {
+        let began = Instant::now();
         let EntityRows::Batches { keys, times } = &request.rows else {
             return Err(Error::internal("the entity rows were not brought into memory"));
         };
@@ -187,44 +191,31 @@ impl Prepared {
             ));
         }
         let drafts = drafts(request)?;
-        let mut indexes: Vec<(Vec<usize>, Arc<SpineIndex>)> = Vec::new();
-        let mut shared = Vec::new();
-        for (scan, spine_keys, rules) in drafts {
-            let spine: Vec<ArrayRef> = spine_keys.iter().map(|key| keys[*key].clone()).collect();
-            let index = match indexes.iter().find(|(known, _)| *known == spine_keys) {
-                Some((_, index)) => index.clone(),
-                None => {
-                    let index = SpineIndex::build_with(&spine, times.values(), context.threads)
-                        .map_err(fault::kernel)?;
-                    let index = Arc::new(index);
-                    indexes.push((spine_keys.clone(), index.clone()));
-                    index
-                }
-            };
-            let windows = rules.iter().filter_map(|rule| rule.rule.bounds(&index));
-            let window = windows
-                .map(|bounds| (bounds.min, bounds.max))
-                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let wanted: Vec<Keys> = spine.iter().map(Keys::of).collect();
-            let filter = Filter::new(&scan, window)?.with_keys(&scan, &wanted);
-            let plan = Plan::new(&root, &scan, &filter, &context)?;
-            tracing::debug!(
-                source = scan.source.name.as_str(),
-                path = plan.shown,
-                files = plan.stats.files,
-                row_groups = plan.groups.len(),
-                "planned a scan"
-            );
-            shared.push(SharedScan {
-                scan,
-                spine_keys,
-                rules,
-                index,
-                filter,
-                plan,
-            });
+        let mut sides: Vec<Side> = Vec::new();
+        for (_, spine_keys, _) in &drafts {
+            if !sides.iter().any(|side| side.spine_keys == *spine_keys) {
+                let keys: Vec<ArrayRef> = spine_keys.iter().map(|key| keys[*key].clone()).collect();
+                let index = SpineIndex::build_with(&keys, times.values(), context.threads);
+                sides.push(Side {
+                    spine_keys: spine_keys.clone(),
+                    index: Arc::new(index.map_err(fault::kernel)?),
+                    keys: keys.iter().map(Keys::of).collect(),
+                });
+            }
         }
+        let plans = plans(&root, &drafts, &sides, &context)?;
+        let scans = drafts.into_iter().zip(plans);
+        let shared = scans.map(|((scan, spine_keys, rules), (index, filter, plan))| SharedScan {
+            scan,
+            spine_keys,
+            rules,
+            index,
+            filter,
+            plan,
+        });
+        let shared = shared.collect();
         Ok(Self {
+            prepared: began.elapsed(),
             rows: times.len(),
             views: request.views.iter().map(|view| view.scan.clone()).collect(),
             shared,
@@ -243,40 +234,151 @@ impl Prepared {
     }
 
     fn answer(&self, options: &OfflineOptions, report: &SharedReport) -> Result<Vec<Answer>> {
-        let mut answers: Vec<Option<Answer>> = self.views.iter().map(|_| None).collect();
-        let mut reports: Vec<Option<ViewReport>> = self.views.iter().map(|_| None).collect();
+        let (threads, context) = self.context.abreast(self.shared.len());
+        let done = work::each(
+            (0..threads).map(|_| Done::default()).collect(),
+            self.shared.len(),
+            &self.context.cancel,
+            |done, at| self.source(&self.shared[at], options, &context, done),
+        )?;
+        let mut all = Done::default();
+        for done in done {
+            all.views.extend(done.views);
+            all.times.add(&done.times);
+        }
         let mut read = ReadStats::default();
         let mut sources: Vec<SourceFiles> = Vec::new();
         for shared in &self.shared {
-            let rules: Vec<ViewRule> = shared.rules.iter().map(|rule| rule.rule).collect();
-            let (winners, seen) = scan::winners(
-                &shared.plan,
-                &shared.scan,
-                &shared.filter,
-                &shared.index,
-                &rules,
-                &self.context,
-                options.progress.as_ref(),
-            )?;
-            tracing::debug!(keys = shared.spine_keys.len(), rows = seen, "scanned a source");
-            for (rule, winners) in shared.rules.iter().zip(&winners) {
-                for member in &rule.members {
-                    let view = &self.views[member.view].view;
-                    reports[member.view] = Some(ViewReport::new(view, winners.counts(), seen));
-                }
-            }
-            shared.answer(winners, &self.context, &mut answers)?;
             read.add(&shared.plan.stats);
             shared.plan.list(&mut sources);
         }
         read.bytes = self.context.count.bytes();
-        let missing = || Error::internal("a view was not answered");
+        all.views.sort_by_key(|(view, ..)| *view);
+        if !all.views.iter().map(|(view, ..)| *view).eq(0..self.views.len()) {
+            return Err(Error::internal("a view was not answered"));
+        }
+        let (answers, reports) = all
+            .views
+            .into_iter()
+            .map(|(_, answer, report)| (answer, report))
+            .unzip();
         let mut report = report.lock();
-        report.views = reports.into_iter().collect::<Option<_>>().ok_or_else(missing)?;
+        report.views = reports;
         report.read = read;
         report.sources = sources;
-        answers.into_iter().collect::<Option<_>>().ok_or_else(missing)
+        report.phases = all.times.phases(self.prepared, threads);
+        Ok(answers)
     }
+
+    /// Answers the views of one source.
+    fn source(
+        &self,
+        shared: &SharedScan,
+        options: &OfflineOptions,
+        context: &Context,
+        done: &mut Done,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let rules: Vec<ViewRule> = shared.rules.iter().map(|rule| rule.rule).collect();
+        let (winners, seen) = scan::winners(
+            &shared.plan,
+            &shared.scan,
+            &shared.filter,
+            &shared.index,
+            &rules,
+            context,
+            options.progress.as_ref(),
+        )?;
+        tracing::debug!(keys = shared.spine_keys.len(), rows = seen, "scanned a source");
+        let counts: Vec<PitCounts> = winners.iter().map(|winners| *winners.counts()).collect();
+        let found = Instant::now();
+        let mut answers: Vec<Option<Answer>> = self.views.iter().map(|_| None).collect();
+        shared.answer(winners, context, &mut answers)?;
+        done.times.winners += found - began;
+        done.times.features += found.elapsed();
+        for (rule, counts) in shared.rules.iter().zip(counts) {
+            for member in &rule.members {
+                let missing = || Error::internal("a view was not answered");
+                let answer = answers[member.view].take().ok_or_else(missing)?;
+                let report = ViewReport::new(&self.views[member.view].view, &counts, seen);
+                done.views.push((member.view, answer, report));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one thread has done.
+#[derive(Default)]
+struct Done {
+    /// Number in the request, answer, report.
+    views: Vec<(usize, Answer, ViewReport)>,
+    times: Times,
+}
+
+/// Where the time went.
+#[derive(Default)]
+struct Times {
+    winners: Duration,
+    features: Duration,
+}
+
+impl Times {
+    fn add(&mut self, other: &Self) {
+        self.winners += other.winners;
+        self.features += other.features;
+    }
+
+    /// The parts of the work; those that threads did side by side are shared out.
+    fn phases(&self, prepared: Duration, threads: usize) -> Vec<Phase> {
+        let share = |time: Duration| time.as_secs_f64() / threads as f64;
+        vec![
+            Phase::new("entity rows indexed, files chosen", prepared.as_secs_f64()),
+            Phase::new("winners found", share(self.winners)),
+            Phase::new("winners' features read", share(self.features)),
+        ]
+    }
+}
+
+/// The entity rows by one set of their keys.
+struct Side {
+    spine_keys: Vec<usize>,
+    index: Arc<SpineIndex>,
+    keys: Vec<Keys>,
+}
+
+/// What each scan reads; many small sources are looked at side by side.
+fn plans(
+    root: &Root,
+    drafts: &[Draft],
+    sides: &[Side],
+    context: &Context,
+) -> Result<Vec<(Arc<SpineIndex>, Filter, Plan)>> {
+    let (threads, context) = context.abreast(drafts.len());
+    let states = (0..threads).map(|_| Vec::new()).collect();
+    let planned = work::each(states, drafts.len(), &context.cancel, |planned, at| {
+        let (scan, spine_keys, rules) = &drafts[at];
+        let side = sides.iter().find(|side| side.spine_keys == *spine_keys);
+        let side = side.ok_or_else(|| Error::internal("entity rows without an index"))?;
+        let windows = rules.iter().filter_map(|rule| rule.rule.bounds(&side.index));
+        let window = windows
+            .map(|bounds| (bounds.min, bounds.max))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let filter = Filter::new(scan, window)?.with_keys(scan, &side.keys);
+        let plan = Plan::new(root, scan, &filter, &context)?;
+        tracing::debug!(
+            source = scan.source.name.as_str(),
+            path = plan.shown,
+            files = plan.stats.files,
+            row_groups = plan.groups.len(),
+            "planned a scan"
+        );
+        planned.push((at, (side.index.clone(), filter, plan)));
+        Ok(())
+    })?;
+    let mut planned: Vec<_> = planned.into_iter().flatten().collect();
+    planned.sort_by_key(|(at, _)| *at);
+    Ok(planned.into_iter().map(|(_, plan)| plan).collect())
 }
 
 /// A scan, the key columns of the entity rows, and the rules that share them.
@@ -465,6 +567,19 @@ fn batch(answers: &[Answer], start: usize, rows: usize) -> Result<JoinedBatch> {
 }
 
 impl Context {
+    /// How many sources are read at a time, and what each is read with. Many are faster one thread each than all threads
+    /// on one after the other: nothing is forked and merged, and nobody waits for the others at the end of each.
+    fn abreast(&self, sources: usize) -> (usize, Self) {
+        if sources < 2 * self.threads {
+            return (1, self.clone());
+        }
+        let alone = Self {
+            threads: 1,
+            ..self.clone()
+        };
+        (self.threads, alone)
+    }
+
     /// A context for one call.
     pub(crate) fn new(footers: Arc<crate::footer::Footers>, options: &OfflineOptions) -> Self {
         let cancel = Cancel::default();
