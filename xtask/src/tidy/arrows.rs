@@ -13,6 +13,8 @@ const SMALL_ARROW: [&str; 9] = [
     "arrow-buffer",
     "arrow-cast",
     "arrow-data",
+    // The format of entity rows in files.
+    "arrow-ipc",
     "arrow-ord",
     "arrow-row",
     "arrow-schema",
