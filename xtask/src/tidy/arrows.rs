@@ -8,7 +8,7 @@ use super::model::{Kind, Member};
 /// Helpers that stores may share; each store at most one.
 const SHARED_HELPERS: [&str; 1] = ["larder-warehouse-sql"];
 /// Arrow's small crates: all that `larder-core` adds to the contract.
-const SMALL_ARROW: [&str; 9] = [
+const SMALL_ARROW: [&str; 10] = [
     "arrow-array",
     "arrow-buffer",
     "arrow-cast",
