@@ -25,6 +25,7 @@ use crate::root::Root;
 use crate::scan;
 use crate::spill::{self, Sketch};
 use crate::store::supported;
+use crate::stream;
 use crate::work::{self, Cancel};
 
 /// Rows per batch of the answer, unless the caller says.
@@ -230,7 +231,9 @@ impl Prepared {
         send: &mut mpsc::Sender<Result<JoinedBatch>>,
     ) -> Result<()> {
         let answers = self.answer(options, report)?;
-        emit(&answers, self.rows, options, &self.context, send)
+        let step = options.batch_rows.unwrap_or(BATCH_ROWS).max(1);
+        let make = |start, rows| batch(&answers, start, rows);
+        stream::send(self.rows, step, &self.context, send, make)
     }
 
     fn answer(&self, options: &OfflineOptions, report: &SharedReport) -> Result<Vec<Answer>> {
@@ -520,34 +523,6 @@ impl SharedScan {
         }
         Ok(())
     }
-}
-
-/// Sends the answers in batches; as many batches at a time as there are threads.
-fn emit(
-    answers: &[Answer],
-    rows: usize,
-    options: &OfflineOptions,
-    context: &Context,
-    send: &mut mpsc::Sender<Result<JoinedBatch>>,
-) -> Result<()> {
-    let step = options.batch_rows.unwrap_or(BATCH_ROWS).max(1);
-    let batches = rows.div_ceil(step);
-    let threads = context.threads.min(batches).max(1);
-    for first in (0..batches).step_by(threads) {
-        let count = threads.min(batches - first);
-        let made = work::each(vec![Vec::new(); count], count, &context.cancel, |made, at| {
-            let start = (first + at) * step;
-            made.push((at, batch(answers, start, step.min(rows - start))?));
-            Ok(())
-        })?;
-        let mut made: Vec<_> = made.into_iter().flatten().collect();
-        made.sort_by_key(|(at, _)| *at);
-        for (_, batch) in made {
-            // Waits until the consumer has taken enough; fails when it is gone.
-            block_on(send.send(Ok(batch))).map_err(|_| work::stopped())?;
-        }
-    }
-    Ok(())
 }
 
 fn batch(answers: &[Answer], start: usize, rows: usize) -> Result<JoinedBatch> {

@@ -14,6 +14,7 @@
 //! | `join` | how a point-in-time join runs |
 //! | `scan`, `tie` | pass 1: who wins |
 //! | `fetch` | pass 2: what the winners hold |
+//! | `stream` | how batches go out in order |
 //! | `spill` | how a join runs that does not fit in memory |
 //! | `rows` | how rows of a window stream out |
 //! | `ahead` | what is fetched while something else is decoded |
@@ -49,6 +50,7 @@ mod scan;
 mod schema;
 mod spill;
 mod store;
+mod stream;
 mod tie;
 mod work;
 

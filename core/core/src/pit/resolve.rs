@@ -68,7 +68,10 @@ pub struct PitCounts {
 }
 
 impl PitCounts {
-    fn add(&mut self, other: &Self) {
+    /// Adds what was found for other spine rows. What is counted per scan stays: rows probed, and those with nulls.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.null_key += other.null_key;
         self.matched += other.matched;
         self.expired += other.expired;
         self.unmatched += other.unmatched;

@@ -1,8 +1,6 @@
 //! How spilled answers become batches in the order of the entity rows.
 
-use futures::SinkExt;
 use futures::channel::mpsc;
-use futures::executor::block_on;
 use larder_core::arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use larder_core::arrow::compute::take::take_record_batch;
 use larder_core::arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
@@ -13,7 +11,7 @@ use super::files::Part;
 use crate::fault;
 use crate::fetch::Column;
 use crate::plan::Context;
-use crate::work;
+use crate::stream;
 
 /// Features that were read together, for the winners of one rule.
 pub(crate) struct Unit {
@@ -45,7 +43,7 @@ impl Spilled {
     /// Sends all batches; what was sent is removed from the disk.
     pub(crate) fn emit(
         mut self,
-        step: u64,
+        step: usize,
         budget: &Budget,
         context: &Context,
         send: &mut mpsc::Sender<Result<JoinedBatch>>,
@@ -73,7 +71,7 @@ impl Spilled {
         part: usize,
         first: u64,
         end: u64,
-        step: u64,
+        step: usize,
         context: &Context,
         send: &mut mpsc::Sender<Result<JoinedBatch>>,
     ) -> Result<()> {
@@ -82,24 +80,8 @@ impl Spilled {
             context.cancel.check()?;
             loaded.push(Answers::load(unit, part, first, end)?);
         }
-        let batches = (end - first).div_ceil(step);
-        let threads = (context.threads as u64).min(batches).max(1);
-        for group in (0..batches).step_by(threads as usize) {
-            let count = threads.min(batches - group) as usize;
-            let made = work::each(vec![Vec::new(); count], count, &context.cancel, |made, at| {
-                let start = (group + at as u64) * step;
-                let rows = step.min(end - first - start);
-                made.push((at, self.batch(&loaded, start as usize, rows as usize)?));
-                Ok(())
-            })?;
-            let mut made: Vec<_> = made.into_iter().flatten().collect();
-            made.sort_by_key(|(at, _)| *at);
-            for (_, batch) in made {
-                // Waits until the consumer has taken enough; fails when it is gone.
-                block_on(send.send(Ok(batch))).map_err(|_| work::stopped())?;
-            }
-        }
-        Ok(())
+        let make = |start, rows| self.batch(&loaded, start, rows);
+        stream::send((end - first) as usize, step, context, send, make)
     }
 
     fn batch(&self, loaded: &[Answers], start: usize, rows: usize) -> Result<JoinedBatch> {

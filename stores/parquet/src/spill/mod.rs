@@ -173,8 +173,8 @@ impl Job {
             report.phases = clock.phases.clone();
         }
         let step = match options.batch_rows {
-            Some(rows) => rows.max(1) as u64,
-            None => self.budget.emitted_rows(self.width()),
+            Some(rows) => rows.max(1),
+            None => self.budget.emitted_rows(self.width()) as usize,
         };
         spilled.emit(step, &self.budget, &self.context, send)?;
         clock.end("answers put in order");

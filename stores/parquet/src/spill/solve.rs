@@ -89,7 +89,7 @@ impl Parts<'_> {
         let mut all = vec![PitCounts::default(); self.rules.len()];
         for (_, counts) in states {
             for (all, counts) in all.iter_mut().zip(counts) {
-                add(all, &counts);
+                all.add(&counts);
             }
         }
         writers
@@ -171,7 +171,7 @@ impl Parts<'_> {
         let numbers = rows.column(keys + 1).as_primitive::<UInt64Type>();
         for ((join, counts), writers) in joins.into_iter().zip(counts).zip(writers) {
             let winners = join.resolve();
-            add(counts, winners.counts());
+            counts.add(winners.counts());
             self.keep(&winners, numbers, writers)?;
         }
         Ok(())
@@ -252,15 +252,4 @@ pub(crate) fn winners_schema() -> SchemaRef {
         Field::new("event", time.clone(), true),
         Field::new("created", time, true),
     ]))
-}
-
-fn add(all: &mut PitCounts, some: &PitCounts) {
-    all.rows += some.rows;
-    all.matched += some.matched;
-    all.expired += some.expired;
-    all.unmatched += some.unmatched;
-    all.null_key += some.null_key;
-    all.full_ties += some.full_ties;
-    all.known_later += some.known_later;
-    // Tied rows and source rows are counted by each part that meets them, so their sums would say nothing.
 }
