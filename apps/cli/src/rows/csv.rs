@@ -61,15 +61,18 @@ impl Rows {
         let names: Vec<String> = fields.map(|field| field.name().trim().to_owned()).collect();
         refuse_twice(path, &names)?;
         let texts = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
-        let texts = Schema::new(texts.collect::<Vec<_>>());
-        let reader = arrow_csv::ReaderBuilder::new(Arc::new(texts))
+        let texts = Arc::new(Schema::new(texts.collect::<Vec<_>>()));
+        let codes = codes(&file, texts.clone()).map_err(bad)?;
+        skip_mark(&mut file)?;
+        let reader = arrow_csv::ReaderBuilder::new(texts)
             .with_header(true)
             .with_batch_size(65_536)
             .build(file)
             .map_err(bad)?;
-        let types = names.iter().zip(looks_like.fields());
-        let types = types.map(|(name, field)| match columns.types.get(name) {
+        let types = names.iter().zip(looks_like.fields()).zip(codes);
+        let types = types.map(|((name, field), is_code)| match columns.types.get(name) {
             Some(of) => Ok(*of),
+            None if is_code => Err(DataType::Utf8),
             None => Err(field.data_type().clone()),
         });
         Ok(Self {
@@ -119,6 +122,27 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         self.batch(None)
     }
+}
+
+/// For each column, whether its first rows have digits that are no number, such as the postal code `02134`: as numbers
+/// they would not come out as they went in.
+fn codes(file: &File, texts: Arc<Schema>) -> std::result::Result<Vec<bool>, arrow_schema::ArrowError> {
+    let columns = texts.fields().len();
+    let reader = arrow_csv::ReaderBuilder::new(texts)
+        .with_header(true)
+        .with_batch_size(LOOK_AT)
+        .build(file)?;
+    let Some(first) = reader.into_iter().next().transpose()? else {
+        return Ok(vec![false; columns]);
+    };
+    let is_code = |cell: &str| {
+        let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell).as_bytes();
+        matches!(digits, [b'0', b'0'..=b'9', ..]) && !cell.contains([':', '-', 'T'])
+    };
+    let columns = first.columns().iter();
+    Ok(columns
+        .map(|column| column.as_string::<i32>().iter().flatten().any(is_code))
+        .collect())
 }
 
 fn no_csv(path: &Path, cause: arrow_schema::ArrowError) -> Error {

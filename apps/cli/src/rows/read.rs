@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use futures::{StreamExt, stream};
 use larder::historical::EntitySource;
 use larder::{BatchStream, Error, Result, ValueType};
@@ -74,23 +78,96 @@ pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
             Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
         }
         _ => {
-            let reader = arrow_ipc::reader::FileReader::try_new(file, None).map_err(|e| damaged(e.into()))?;
-            Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
+            // The reader panics on types that it does not know, and on some damage.
+            let foreign = || "it has a column of a type that cannot be read, or is damaged".into();
+            let opened = catch_unwind(|| arrow_ipc::reader::FileReader::try_new(file, None));
+            let opened = opened.map_err(|_| damaged(foreign()))?;
+            let mut reader = AssertUnwindSafe(opened.map_err(|e| damaged(e.into()))?);
+            Box::new(std::iter::from_fn(move || {
+                let batch = catch_unwind(AssertUnwindSafe(|| reader.0.next()));
+                match batch {
+                    Ok(batch) => {
+                        batch.map(|batch| batch.and_then(|b| plain(&b)).map_err(|e| damaged(e.into())))
+                    }
+                    Err(_) => Some(Err(damaged(foreign()))),
+                }
+            }))
         }
     })
+}
+
+/// Dictionaries of view types, which some tools write and few programs take, as what they stand for.
+fn plain(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut fields: Vec<FieldRef> = batch.schema_ref().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    for (field, column) in fields.iter_mut().zip(&mut columns) {
+        let to = match field.data_type() {
+            DataType::Dictionary(_, of) if **of == DataType::Utf8View => DataType::Utf8,
+            DataType::Dictionary(_, of) if **of == DataType::BinaryView => DataType::Binary,
+            _ => continue,
+        };
+        let DataType::Dictionary(_, of) = field.data_type() else {
+            continue;
+        };
+        let views = arrow_cast::cast(column, of)?;
+        *column = arrow_cast::cast(&views, &to)?;
+        *field = Arc::new(field.as_ref().clone().with_data_type(to));
+    }
+    let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
+    RecordBatch::try_new(Arc::new(schema), columns)
 }
 
 /// Entity rows in a file, which is opened as often as they are read.
 #[derive(Debug)]
 pub(crate) struct FileRows {
-    pub(crate) path: PathBuf,
-    pub(crate) columns: Columns,
+    path: PathBuf,
+    columns: Columns,
+    /// What the file was when it was opened first.
+    first: Mutex<Option<Version>>,
+}
+
+/// Length and time of the last change.
+type Version = (u64, Option<SystemTime>);
+
+impl FileRows {
+    pub(crate) fn new(path: PathBuf, columns: Columns) -> Self {
+        Self {
+            path,
+            columns,
+            first: Mutex::new(None),
+        }
+    }
 }
 
 impl EntitySource for FileRows {
     fn open(&self) -> Result<BatchStream> {
-        Ok(stream::iter(batches(&self.path, &self.columns)?).boxed())
+        let version = version(&self.path)?;
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if *first.get_or_insert(version) != version {
+            return Err(changed(&self.path));
+        }
+        let path = self.path.clone();
+        // After every batch, because nobody may read on to the end.
+        let same = move |batch: RecordBatch| match self::version(&path) {
+            Ok(now) if now == version => Ok(batch),
+            _ => Err(changed(&path)),
+        };
+        let batches = batches(&self.path, &self.columns)?;
+        Ok(stream::iter(batches.map(move |batch| batch.and_then(&same))).boxed())
     }
+}
+
+fn version(path: &Path) -> Result<Version> {
+    let metadata = open(path)?.metadata();
+    let metadata = metadata.map_err(|cause| {
+        Error::unavailable(format!("`{}` cannot be examined", path.display())).source(cause)
+    })?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+fn changed(path: &Path) -> Error {
+    Error::conflict(format!("`{}` changed while it was read", path.display()))
+        .help("run again, and leave the file as it is meanwhile")
 }
 
 /// As [`read`], but rows of a CSV with a wrong cell are set aside; files with types have none.
@@ -111,4 +188,60 @@ fn open(path: &Path) -> Result<File> {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file `{}`", path.display())),
         _ => Error::unavailable(format!("`{}` cannot be opened", path.display())).source(cause),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, DictionaryArray, Int32Array, StringArray, StringViewArray, cast::AsArray};
+    use futures::{TryStreamExt, executor::block_on};
+    use larder::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_between_readings_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        std::fs::write(&path, "user_id\n1\n2\n").unwrap();
+        let rows = FileRows::new(path.clone(), Columns::default());
+        let read = |rows: &FileRows| block_on(rows.open()?.try_collect::<Vec<_>>());
+        assert_eq!(read(&rows).unwrap()[0].num_rows(), 2);
+        assert_eq!(read(&rows).unwrap()[0].num_rows(), 2);
+        let open = rows.open().unwrap();
+        std::fs::write(&path, "user_id\n1\n2\n3\n").unwrap();
+        let error = block_on(open.try_collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(read(&rows).unwrap_err().kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn codes_in_a_csv_stay_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        std::fs::write(
+            &path,
+            "\u{feff}zip,n,at\n02134,10,2026-01-02\n94110,0,2026-01-03\n",
+        )
+        .unwrap();
+        let rows = read(&path, &Columns::default()).unwrap();
+        assert_eq!(rows[0].column(0).as_string::<i32>().value(0), "02134");
+        assert_eq!(*rows[0].column(1).data_type(), DataType::Int64);
+    }
+
+    #[test]
+    fn dictionaries_of_views_become_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.arrow");
+        let values: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "b"]));
+        let keys = Int32Array::from(vec![Some(1), None, Some(0)]);
+        let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, values));
+        let batch = RecordBatch::try_from_iter([("seg", dictionary)]).unwrap();
+        let file = File::create(&path).unwrap();
+        let mut writer = arrow_ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let rows = read(&path, &Columns::default()).unwrap();
+        let want = StringArray::from(vec![Some("b"), None, Some("a")]);
+        assert_eq!(rows[0].column(0).as_string::<i32>(), &want);
+    }
 }

@@ -565,3 +565,25 @@ fn entity_rows_need_not_fit_in_memory() {
     .unwrap();
     make(&dir, &["--out", "x.parquet"]).code(1);
 }
+
+#[test]
+fn data_that_was_read_is_not_written_over() {
+    let (_world, dir) = project();
+    let files = make(&dir, &["--out", "t.parquet"]).ok();
+    drop(files);
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(dir.join("t.parquet.manifest.json")).unwrap()).unwrap();
+    let path = manifest["sources"][0]["files"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let source = dir.join(path);
+    let before = fs::read(&source).unwrap();
+    let error = make(&dir, &["--out", source.to_str().unwrap()]).code(1).error();
+    assert!(
+        error["message"].as_str().unwrap().contains("data file of source"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&source).unwrap(), before);
+    assert!(!source.with_extension("parquet.manifest.json").exists());
+}

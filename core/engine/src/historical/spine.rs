@@ -230,7 +230,9 @@ fn first_rows(rows: RecordBatch, limit: Option<u64>) -> RecordBatch {
 
 fn one_batch(batches: &[RecordBatch]) -> Result<RecordBatch> {
     match batches {
-        [] => Err(Error::input("there are no entity rows").help("give some with `entities`")),
+        [] => {
+            Err(Error::input("there are no entity rows").help("give at least one row with keys and a time"))
+        }
         batches => concat_rows(batches)
             .map_err(|error| Error::input(format!("the entity rows: {}", error.message()))),
     }

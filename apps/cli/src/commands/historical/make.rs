@@ -10,7 +10,7 @@ use larder::{Error, FeatureStore, HistoricalReport, Progress, Result};
 use serde_json::{Value as Json, json};
 
 use super::files::{Files, folder, from_project, manifest_path, paths};
-use super::{Begun, Machine, Request, check_outputs, entity_file, told};
+use super::{Begun, Machine, Request, check_outputs, entity_file, refuse_sources, told};
 use crate::context::Context;
 use crate::output::{Format, Report, batch_json, batch_table, count, plural, size, transposed};
 
@@ -72,6 +72,7 @@ pub(super) async fn write(
     drop(following);
     bar.clear();
     let report = training.report();
+    refuse_sources(&all, &report.sources)?;
     let mut manifest =
         Manifest::new(&training.inputs(), &schema, &report, &parts, created).with_entities(entities);
     from_project(&mut manifest, &cx.dir);

@@ -14,8 +14,8 @@ use clap::{ArgGroup, ValueEnum};
 use larder::historical::{EntityFile, Parameters, RowsFrom};
 use larder::model::Knowledge;
 use larder::{
-    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Progress, Result, Selection, Span,
-    Split, ValueType, Version,
+    ByteSize, Error, FeatureStore, Historical, Micros, OfflineOptions, Progress, Result, Selection,
+    SourceFile, SourceFiles, Span, Split, ValueType, Version,
 };
 
 use crate::args::{Pairs, instant, pairs, span};
@@ -291,7 +291,7 @@ impl Begun {
             .with_parameters(request.parameters.clone())
             .options(machine.options(progress));
         if let Some(path) = request.entities.clone() {
-            historical = historical.entity_source(Arc::new(FileRows { path, columns }));
+            historical = historical.entity_source(Arc::new(FileRows::new(path, columns)));
         }
         Ok(Self { historical, modes })
     }
@@ -347,6 +347,29 @@ fn refuse_replacing(entities: &Path, outputs: &[PathBuf]) -> Result<()> {
 }
 
 /// Refuses early what could not be written in the end.
+/// Refuses to write over the data that was read.
+fn refuse_sources(outputs: &[PathBuf], sources: &[SourceFiles]) -> Result<()> {
+    for output in outputs {
+        // What is not there yet replaces nothing.
+        let Ok(real) = output.canonicalize() else { continue };
+        for source in sources {
+            let same = |file: &SourceFile| {
+                let path = Path::new(&file.path);
+                path.file_name() == real.file_name() && path.canonicalize().is_ok_and(|path| path == real)
+            };
+            if source.files.iter().any(same) {
+                return Err(Error::input(format!(
+                    "`{}` is a data file of source `{}`, and would be replaced",
+                    output.display(),
+                    source.source
+                ))
+                .help("write the training set to another file; nothing was changed"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_outputs(request: &Request, outputs: &[PathBuf]) -> Result<()> {
     outputs.iter().try_for_each(|path| RowsFile::check(path))?;
     match &request.entities {
