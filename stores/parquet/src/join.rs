@@ -6,27 +6,25 @@ use std::time::{Duration, Instant};
 use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::{SinkExt, StreamExt};
-use larder_core::arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
+use larder_core::arrow::array::{TimestampMicrosecondArray, UInt32Array};
 use larder_core::pit::{PitCounts, SpineIndex, ViewRule, Winners};
 use larder_core::{
-    EntityRows, Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView,
-    OfflineOptions, Phase, ReadStats, Result, ScanFeature, SharedReport, SourceFiles, ViewExplanation,
-    ViewJoin, ViewReport, ViewScan,
+    Error, Explanation, HistoricalRead, JoinReport, JoinedBatch, JoinedStream, JoinedView, OfflineOptions,
+    Phase, ReadStats, Result, ScanFeature, SharedReport, SourceFiles, ViewExplanation, ViewReport, ViewScan,
 };
 use parking_lot::Mutex;
 
+use crate::budget::Budget;
+use crate::entity;
 use crate::fault;
 use crate::fetch::{self, Column};
-use crate::keys::Keys;
-use crate::object::Reads;
-use crate::plan::{Context, Plan};
-use crate::prune::Filter;
+use crate::plan::Context;
 use crate::root::Root;
 use crate::scan;
-use crate::spill::{self, Sketch};
-use crate::store::supported;
+use crate::sketch::{SharedRule, SharedScan, Sketch};
+use crate::spill;
 use crate::stream;
-use crate::work::{self, Cancel};
+use crate::work;
 
 /// Rows per batch of the answer, unless the caller says.
 const BATCH_ROWS: usize = 65_536;
@@ -66,13 +64,13 @@ pub(crate) async fn explain(
     context: Context,
 ) -> Result<Explanation> {
     work::run(move || {
-        let scans: Vec<ViewScan> = request.views.iter().map(|view| view.scan.clone()).collect();
         let sketch = Sketch::new(&root, request, &context)?;
-        let mut views: Vec<Option<ViewExplanation>> = vec![None; scans.len()];
-        for shared in &sketch.shared {
+        let asked = &sketch.request.views;
+        let mut views: Vec<Option<ViewExplanation>> = vec![None; asked.len()];
+        for shared in &sketch.scans {
             let plan = &shared.plan;
             for member in shared.rules.iter().flat_map(|rule| &rule.members) {
-                let scan = &scans[member.view];
+                let scan = &asked[member.view].scan;
                 let columns = larder_core::convert::SourceColumns::new(scan)?;
                 let mut names = columns.probe_names();
                 names.extend(columns.feature_names());
@@ -92,7 +90,8 @@ pub(crate) async fn explain(
         let mut explanation = Explanation::default();
         explanation.views = views.ok_or_else(|| Error::internal("a view was not planned"))?;
         explanation.memory = Some(sketch.memory(context.threads));
-        explanation.spills = !sketch.fits(spill::budget(&options, &context).as_ref());
+        let budget = Budget::new(&options, context.threads);
+        explanation.spills = budget.is_some_and(|budget| !sketch.fits(&budget));
         Ok(explanation)
     })
     .await
@@ -106,19 +105,14 @@ enum Job {
 
 impl Job {
     fn new(root: Root, request: HistoricalRead, options: &OfflineOptions, context: Context) -> Result<Self> {
-        let budget = spill::budget(options, &context);
-        let request = match budget {
-            None => request,
-            Some(budget) => {
-                let sketch = Sketch::new(&root, request.clone(), &context)?;
-                if !sketch.fits(Some(&budget)) {
-                    return Ok(Self::Spill(spill::Job::new(sketch, budget, options, context)));
-                }
-                request
+        let began = Instant::now();
+        let sketch = Sketch::new(&root, request, &context)?;
+        match Budget::new(options, context.threads) {
+            Some(budget) if !sketch.fits(&budget) => {
+                Ok(Self::Spill(spill::Job::new(sketch, budget, options, context)))
             }
-        };
-        let request = spill::in_memory(request)?;
-        Prepared::new(root, &request, context).map(Self::Memory)
+            _ => Prepared::new(sketch, began, context).map(Self::Memory),
+        }
     }
 
     fn run(
@@ -150,76 +144,39 @@ struct Prepared {
     prepared: Duration,
     rows: usize,
     views: Vec<ViewScan>,
-    shared: Vec<SharedScan>,
+    scans: Vec<SharedScan>,
+    /// The entity rows by the keys of each scan.
+    indexes: Vec<Arc<SpineIndex>>,
     context: Context,
 }
 
-/// Views that one scan serves: same source, same keys on both sides.
-struct SharedScan {
-    /// With the features of all views, so that all are checked.
-    scan: ViewScan,
-    spine_keys: Vec<usize>,
-    rules: Vec<SharedRule>,
-    index: Arc<SpineIndex>,
-    filter: Filter,
-    plan: Plan,
-}
-
-/// Views with the same winners.
-pub(crate) struct SharedRule {
-    pub(crate) rule: ViewRule,
-    /// The features of its views, each column and type once.
-    pub(crate) scan: ViewScan,
-    pub(crate) members: Vec<Member>,
-}
-
-pub(crate) struct Member {
-    /// Index in the request.
-    pub(crate) view: usize,
-    /// For each feature of the view, its place among those of the shared rule.
-    pub(crate) features: Vec<usize>,
-}
-
 impl Prepared {
-    fn new(root: Root, request: &HistoricalRead, context: Context) -> Result<Self> {
-        let began = Instant::now();
-        let EntityRows::Batches { keys, times } = &request.rows else {
-            return Err(Error::internal("the entity rows were not brought into memory"));
-        };
-        if times.null_count() > 0 || keys.iter().any(|key| key.len() != times.len()) {
-            return Err(Error::internal(
-                "entity rows need a time each and keys of the same length",
-            ));
+    /// Brings the entity rows into memory, where they are not, and indexes them once for each set of keys.
+    fn new(sketch: Sketch, began: Instant, context: Context) -> Result<Self> {
+        let Sketch { request, scans, .. } = sketch;
+        let (keys, times) = entity::load(&request)?;
+        let mut indexes: Vec<Arc<SpineIndex>> = Vec::with_capacity(scans.len());
+        for scan in &scans {
+            let same = scans
+                .iter()
+                .zip(&indexes)
+                .find(|(known, _)| known.spine_keys == scan.spine_keys);
+            let index = match same {
+                Some((_, index)) => index.clone(),
+                None => {
+                    let keys = entity::pick(&keys, &scan.spine_keys)?;
+                    let index = SpineIndex::build_with(&keys, times.values(), context.threads);
+                    Arc::new(index.map_err(fault::kernel)?)
+                }
+            };
+            indexes.push(index);
         }
-        let drafts = drafts(request)?;
-        let mut sides: Vec<Side> = Vec::new();
-        for (_, spine_keys, _) in &drafts {
-            if !sides.iter().any(|side| side.spine_keys == *spine_keys) {
-                let keys: Vec<ArrayRef> = spine_keys.iter().map(|key| keys[*key].clone()).collect();
-                let index = SpineIndex::build_with(&keys, times.values(), context.threads);
-                sides.push(Side {
-                    spine_keys: spine_keys.clone(),
-                    index: Arc::new(index.map_err(fault::kernel)?),
-                    keys: keys.iter().map(Keys::of).collect(),
-                });
-            }
-        }
-        let plans = plans(&root, &drafts, &sides, &context)?;
-        let scans = drafts.into_iter().zip(plans);
-        let shared = scans.map(|((scan, spine_keys, rules), (index, filter, plan))| SharedScan {
-            scan,
-            spine_keys,
-            rules,
-            index,
-            filter,
-            plan,
-        });
-        let shared = shared.collect();
         Ok(Self {
             prepared: began.elapsed(),
             rows: times.len(),
-            views: request.views.iter().map(|view| view.scan.clone()).collect(),
-            shared,
+            views: request.views.into_iter().map(|view| view.scan).collect(),
+            scans,
+            indexes,
             context,
         })
     }
@@ -237,12 +194,12 @@ impl Prepared {
     }
 
     fn answer(&self, options: &OfflineOptions, report: &SharedReport) -> Result<Vec<Answer>> {
-        let (threads, context) = self.context.abreast(self.shared.len());
+        let (threads, context) = self.context.abreast(self.scans.len());
         let done = work::each(
             (0..threads).map(|_| Done::default()).collect(),
-            self.shared.len(),
+            self.scans.len(),
             &self.context.cancel,
-            |done, at| self.source(&self.shared[at], options, &context, done),
+            |done, at| self.source(at, options, &context, done),
         )?;
         let mut all = Done::default();
         for done in done {
@@ -251,7 +208,7 @@ impl Prepared {
         }
         let mut read = ReadStats::default();
         let mut sources: Vec<SourceFiles> = Vec::new();
-        for shared in &self.shared {
+        for shared in &self.scans {
             read.add(&shared.plan.stats);
             shared.plan.list(&mut sources);
         }
@@ -274,20 +231,15 @@ impl Prepared {
     }
 
     /// Answers the views of one source.
-    fn source(
-        &self,
-        shared: &SharedScan,
-        options: &OfflineOptions,
-        context: &Context,
-        done: &mut Done,
-    ) -> Result<()> {
+    fn source(&self, at: usize, options: &OfflineOptions, context: &Context, done: &mut Done) -> Result<()> {
+        let shared = &self.scans[at];
         let began = Instant::now();
         let rules: Vec<ViewRule> = shared.rules.iter().map(|rule| rule.rule).collect();
         let (winners, seen) = scan::winners(
             &shared.plan,
             &shared.scan,
             &shared.filter,
-            &shared.index,
+            &self.indexes[at],
             &rules,
             context,
             options.progress.as_ref(),
@@ -343,122 +295,6 @@ impl Times {
     }
 }
 
-/// The entity rows by one set of their keys.
-struct Side {
-    spine_keys: Vec<usize>,
-    index: Arc<SpineIndex>,
-    keys: Vec<Keys>,
-}
-
-/// What each scan reads; many small sources are looked at side by side.
-fn plans(
-    root: &Root,
-    drafts: &[Draft],
-    sides: &[Side],
-    context: &Context,
-) -> Result<Vec<(Arc<SpineIndex>, Filter, Plan)>> {
-    let (threads, context) = context.abreast(drafts.len());
-    let states = (0..threads).map(|_| Vec::new()).collect();
-    let planned = work::each(states, drafts.len(), &context.cancel, |planned, at| {
-        let (scan, spine_keys, rules) = &drafts[at];
-        let side = sides.iter().find(|side| side.spine_keys == *spine_keys);
-        let side = side.ok_or_else(|| Error::internal("entity rows without an index"))?;
-        let windows = rules.iter().filter_map(|rule| rule.rule.bounds(&side.index));
-        let window = windows
-            .map(|bounds| (bounds.min, bounds.max))
-            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let filter = Filter::new(scan, window)?.with_keys(scan, &side.keys);
-        let plan = Plan::new(root, scan, &filter, &context)?;
-        tracing::debug!(
-            source = scan.source.name.as_str(),
-            path = plan.shown,
-            files = plan.stats.files,
-            row_groups = plan.groups.len(),
-            "planned a scan"
-        );
-        planned.push((at, (side.index.clone(), filter, plan)));
-        Ok(())
-    })?;
-    let mut planned: Vec<_> = planned.into_iter().flatten().collect();
-    planned.sort_by_key(|(at, _)| *at);
-    Ok(planned.into_iter().map(|(_, plan)| plan).collect())
-}
-
-/// A scan, the key columns of the entity rows, and the rules that share them.
-type Draft = (ViewScan, Vec<usize>, Vec<SharedRule>);
-
-/// The scans that serve the views of a request.
-pub(crate) fn drafts(request: &HistoricalRead) -> Result<Vec<Draft>> {
-    let columns = match &request.rows {
-        EntityRows::Batches { keys, .. } => Some(keys.len()),
-        _ => None,
-    };
-    let mut drafts = Vec::new();
-    for (at, view) in request.views.iter().enumerate() {
-        supported(&view.scan)?;
-        let known = |key: &usize| columns.is_none_or(|columns| *key < columns);
-        if view.spine_keys.len() != view.scan.keys.len() || !view.spine_keys.iter().all(known) {
-            return Err(
-                Error::internal("a view's keys do not fit the entity rows").with("view", &view.scan.view)
-            );
-        }
-        join_draft(&mut drafts, at, view);
-    }
-    Ok(drafts)
-}
-
-/// Puts a view to the scan and the rule that it shares with others, or starts new ones.
-fn join_draft(drafts: &mut Vec<Draft>, at: usize, view: &ViewJoin) {
-    let scan = &view.scan;
-    let found = drafts.iter().position(|(other, spine_keys, _)| {
-        other.source == scan.source && other.keys == scan.keys && *spine_keys == view.spine_keys
-    });
-    let draft = found.unwrap_or_else(|| {
-        let empty = ViewScan {
-            features: Vec::new(),
-            ..scan.clone()
-        };
-        drafts.push((empty, view.spine_keys.clone(), Vec::new()));
-        drafts.len() - 1
-    });
-    let (all, _, rules) = &mut drafts[draft];
-    share_features(&mut all.features, &scan.features);
-    // What is pruned must not show in the counts, or they would depend on how rows are spread over files.
-    let rule = view.rule().with_within_bounds(true);
-    let place = rules
-        .iter()
-        .position(|known| known.rule == rule)
-        .unwrap_or_else(|| {
-            let empty = ViewScan {
-                features: Vec::new(),
-                ..scan.clone()
-            };
-            rules.push(SharedRule {
-                rule,
-                scan: empty,
-                members: Vec::new(),
-            });
-            rules.len() - 1
-        });
-    let shared = &mut rules[place];
-    let features = share_features(&mut shared.scan.features, &scan.features);
-    shared.members.push(Member { view: at, features });
-}
-
-/// Adds features that are not there yet, by column and type; returns the places of all.
-fn share_features(all: &mut Vec<ScanFeature>, wanted: &[ScanFeature]) -> Vec<usize> {
-    let place = |feature: &ScanFeature| {
-        let known = all
-            .iter()
-            .position(|known| known.column == feature.column && known.value_type == feature.value_type);
-        known.unwrap_or_else(|| {
-            all.push(feature.clone());
-            all.len() - 1
-        })
-    };
-    wanted.iter().map(place).collect()
-}
-
 /// One view's answer to all entity rows.
 struct Answer {
     columns: Arc<Vec<Column>>,
@@ -497,8 +333,7 @@ impl SharedScan {
         context: &Context,
         answers: &mut [Option<Answer>],
     ) -> Result<()> {
-        let rows = self.plan.groups.last().map_or(0, |group| group.base + group.rows);
-        let (positions, found) = Winners::together(&winners, rows, context.threads);
+        let (positions, found) = Winners::together(&winners, self.plan.rows(), context.threads);
         drop(winners);
         let columns = Arc::new(fetch::columns(&self.plan, scan, &positions, context)?);
         let place = |feature: &ScanFeature| {
@@ -539,30 +374,4 @@ fn batch(answers: &[Answer], start: usize, rows: usize) -> Result<JoinedBatch> {
     };
     let views = answers.iter().map(view).collect::<Result<_>>()?;
     Ok(JoinedBatch { rows, views })
-}
-
-impl Context {
-    /// How many sources are read at a time, and what each is read with. Many are faster one thread each than all threads
-    /// on one after the other: nothing is forked and merged, and nobody waits for the others at the end of each.
-    fn abreast(&self, sources: usize) -> (usize, Self) {
-        if sources < 2 * self.threads {
-            return (1, self.clone());
-        }
-        let alone = Self {
-            threads: 1,
-            ..self.clone()
-        };
-        (self.threads, alone)
-    }
-
-    /// A context for one call.
-    pub(crate) fn new(footers: Arc<crate::footer::Footers>, options: &OfflineOptions) -> Self {
-        let cancel = Cancel::default();
-        Self {
-            footers,
-            count: Arc::new(Reads::new(&cancel, options.memory_limit)),
-            threads: work::threads(options),
-            cancel,
-        }
-    }
 }

@@ -14,6 +14,8 @@
 //! | `join` | how a point-in-time join runs |
 //! | `scan`, `tie` | pass 1: who wins |
 //! | `fetch` | pass 2: what the winners hold |
+//! | `entity`, `ipc` | where entity rows come from |
+//! | `sketch`, `budget` | what a join reads and needs |
 //! | `stream` | how batches go out in order |
 //! | `spill` | how a join runs that does not fit in memory |
 //! | `rows` | how rows of a window stream out |
@@ -28,13 +30,16 @@ mod ahead;
 mod append;
 mod bloom;
 mod bounds;
+mod budget;
 mod config;
 mod discover;
+mod entity;
 mod fault;
 mod fetch;
 mod footer;
 mod glob;
 mod hive;
+mod ipc;
 mod join;
 mod keys;
 mod object;
@@ -48,6 +53,7 @@ mod rows;
 mod s3;
 mod scan;
 mod schema;
+mod sketch;
 mod spill;
 mod store;
 mod stream;

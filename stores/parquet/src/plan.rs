@@ -50,6 +50,32 @@ pub(crate) struct Context {
     pub(crate) cancel: Cancel,
 }
 
+impl Context {
+    /// How many sources are read at a time, and what each is read with. Many are faster one thread each than all threads
+    /// on one after the other: nothing is forked and merged, and nobody waits for the others at the end of each.
+    pub(crate) fn abreast(&self, sources: usize) -> (usize, Self) {
+        if sources < 2 * self.threads {
+            return (1, self.clone());
+        }
+        let alone = Self {
+            threads: 1,
+            ..self.clone()
+        };
+        (self.threads, alone)
+    }
+
+    /// A context for one call.
+    pub(crate) fn new(footers: Arc<Footers>, options: &larder_core::OfflineOptions) -> Self {
+        let cancel = Cancel::default();
+        Self {
+            footers,
+            count: Arc::new(crate::object::Reads::new(&cancel, options.memory_limit)),
+            threads: work::threads(options),
+            cancel,
+        }
+    }
+}
+
 impl Plan {
     /// Finds, opens, checks and prunes the files of a scan.
     pub(crate) fn new(root: &Root, scan: &ViewScan, filter: &Filter, context: &Context) -> Result<Self> {
@@ -123,6 +149,19 @@ impl Plan {
         if sources.iter().all(|known| known.source != self.listed.source) {
             sources.push(self.listed.clone());
         }
+    }
+
+    /// Rows of a piece.
+    pub(crate) fn rows_of(&self, piece: &Piece) -> u64 {
+        match &piece.ranges {
+            None => self.groups[piece.group].rows,
+            Some(ranges) => ranges.iter().map(|range| range.len() as u64).sum(),
+        }
+    }
+
+    /// Rows of all row groups that are planned; positions lie below it.
+    pub(crate) fn rows(&self) -> u64 {
+        self.groups.last().map_or(0, |group| group.base + group.rows)
     }
 
     /// Splits the row groups into pieces: by pages that matter, and so that all threads have something to do.

@@ -85,7 +85,7 @@ struct Reading<'a, F> {
 impl<F: Fn(Micros, Option<Micros>) -> bool + Sync> Reading<'_, F> {
     fn run(&self, mut send: Sender) {
         if let Some(progress) = self.progress {
-            progress.expect(self.pieces.iter().map(|piece| self.rows_of(piece)).sum());
+            progress.expect(self.pieces.iter().map(|piece| self.plan.rows_of(piece)).sum());
         }
         let threads = self.context.threads.min(self.pieces.len()).max(1);
         // Each clone may have one batch on its way: that bounds what is in memory.
@@ -104,13 +104,6 @@ impl<F: Fn(Micros, Option<Micros>) -> bool + Sync> Reading<'_, F> {
             && !self.context.cancel.is_set()
         {
             let _ = block_on(send.send(Err(error)));
-        }
-    }
-
-    fn rows_of(&self, piece: &Piece) -> u64 {
-        match &piece.ranges {
-            None => self.plan.groups[piece.group].rows,
-            Some(ranges) => ranges.iter().map(|range| range.len() as u64).sum(),
         }
     }
 
@@ -151,7 +144,7 @@ impl<F: Fn(Micros, Option<Micros>) -> bool + Sync> Reading<'_, F> {
             kept.push(found);
         }
         file.file.verify(&chunks)?;
-        if rows != self.rows_of(piece) {
+        if rows != self.plan.rows_of(piece) {
             return Err(larder_core::Error::corrupt(
                 "a row group has another number of rows than its footer says",
             )

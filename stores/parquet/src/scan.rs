@@ -41,7 +41,7 @@ pub(crate) fn winners(
         false => plan.pieces(filter, context)?,
     };
     if let Some(progress) = progress {
-        progress.expect(pieces.iter().map(|piece| rows_of(plan, piece)).sum());
+        progress.expect(pieces.iter().map(|piece| plan.rows_of(piece)).sum());
     }
     let bytes: usize = first.iter().map(pit::ViewJoin::memory_bytes).sum();
     let affordable = (FORK_LIMIT / bytes.max(1)).max(1);
@@ -69,7 +69,7 @@ pub(crate) fn winners(
     let upcoming = ahead::pieces(plan, &pieces, columns.probe_names(), &context.count);
     let workers = work::each(workers, pieces.len(), &context.cancel, |worker, at| {
         upcoming.begun(at);
-        pass.piece(worker, &pieces[at], rows_of(plan, &pieces[at]))
+        pass.piece(worker, &pieces[at], plan.rows_of(&pieces[at]))
     })?;
 
     let mut joins: Vec<Vec<pit::ViewJoin>> = rules.iter().map(|_| Vec::new()).collect();
@@ -84,14 +84,6 @@ pub(crate) fn winners(
     };
     let winners = joins.into_iter().map(resolve).collect::<Result<_>>()?;
     Ok((winners, seen.into_inner()))
-}
-
-/// Rows of a piece.
-pub(crate) fn rows_of(plan: &Plan, piece: &Piece) -> u64 {
-    match &piece.ranges {
-        None => plan.groups[piece.group].rows,
-        Some(ranges) => ranges.iter().map(|range| range.len() as u64).sum(),
-    }
 }
 
 /// The state of one thread.

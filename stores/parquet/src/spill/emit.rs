@@ -6,8 +6,8 @@ use larder_core::arrow::compute::take::take_record_batch;
 use larder_core::arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
 use larder_core::{JoinedBatch, JoinedView, Result, ValueType};
 
-use super::budget::Budget;
 use super::files::Part;
+use crate::budget::Budget;
 use crate::fault;
 use crate::fetch::Column;
 use crate::plan::Context;

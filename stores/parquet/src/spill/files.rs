@@ -3,12 +3,11 @@
 //! A folder of its own, removed when the join ends; in it Arrow IPC streams, each removed once it was used.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use larder_core::arrow::array::{RecordBatch, UInt32Array};
 use larder_core::arrow::compute::take::take_record_batch;
@@ -17,8 +16,7 @@ use larder_core::{Error, Result};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-/// Bytes of a file that are read ahead.
-const READ_AHEAD: usize = 256 << 10;
+use crate::ipc;
 
 /// Where a join spills.
 #[derive(Debug)]
@@ -193,10 +191,14 @@ pub(crate) struct Part {
 impl Part {
     /// Its batches, in the order in which they were written.
     pub(crate) fn read(&self) -> Result<Batches> {
-        self.path.as_deref().map(open).transpose().map(|stream| Batches {
-            stream,
-            left: self.rows,
-        })
+        self.path
+            .as_deref()
+            .map(ipc::open)
+            .transpose()
+            .map(|stream| Batches {
+                stream,
+                left: self.rows,
+            })
     }
 }
 
@@ -212,7 +214,7 @@ impl Drop for Part {
 /// Batches of a spilled file.
 #[derive(Debug)]
 pub(crate) struct Batches {
-    stream: Option<Stream>,
+    stream: Option<ipc::Stream>,
     left: u64,
 }
 
@@ -234,21 +236,6 @@ impl Iterator for Batches {
             None => None,
         }
     }
-}
-
-/// An Arrow IPC stream in a file.
-pub(crate) type Stream = StreamReader<BufReader<File>>;
-
-/// Opens an Arrow IPC stream.
-pub(crate) fn open(path: &Path) -> Result<Stream> {
-    let shown = crate::discover::show(path);
-    let file =
-        File::open(path).map_err(|error| crate::fault::io(error, "a file of rows cannot be read", &shown))?;
-    StreamReader::try_new(BufReader::with_capacity(READ_AHEAD, file), None).map_err(|error| {
-        Error::corrupt("a file of rows is not an Arrow IPC stream")
-            .with("path", shown)
-            .source(error)
-    })
 }
 
 #[cfg(test)]

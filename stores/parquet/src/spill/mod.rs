@@ -12,7 +12,6 @@
 //! (Graefe, "Query evaluation techniques for large databases", 1993). `budget` decides what fits.
 
 mod answers;
-mod budget;
 mod emit;
 mod files;
 mod rows;
@@ -24,113 +23,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::channel::mpsc;
-use larder_core::pit::{EventBounds, ViewRule};
+use larder_core::pit::ViewRule;
 use larder_core::{
-    EntityRows, Error, HistoricalRead, JoinReport, JoinedBatch, OfflineOptions, Phase, Result, SharedReport,
-    ViewReport, ViewScan,
+    Error, JoinReport, JoinedBatch, OfflineOptions, Phase, Result, SharedReport, ViewReport, ViewScan,
 };
 
-use crate::join::{SharedRule, drafts};
-use crate::plan::{Context, Plan};
-use crate::prune::Filter;
-use crate::root::Root;
+use crate::budget::{self, Budget};
+use crate::plan::Context;
+use crate::sketch::{SharedRule, SharedScan, Sketch};
 use crate::tie::TieBreak;
 use crate::work::Cancel;
-use budget::{Budget, Load};
 use emit::{Spilled, Unit, ViewPlaces};
 use files::{Folder, Part};
-
-pub(crate) use rows::load as in_memory;
-
-/// A join as far as it is known before any data of a source is read.
-pub(crate) struct Sketch {
-    rows: EntityRows,
-    count: u64,
-    views: Vec<ViewScan>,
-    pub(crate) shared: Vec<SharedSketch>,
-}
-
-/// Views that one scan serves.
-pub(crate) struct SharedSketch {
-    scan: ViewScan,
-    spine_keys: Vec<usize>,
-    pub(crate) rules: Vec<SharedRule>,
-    windows: Vec<Option<EventBounds>>,
-    filter: Filter,
-    pub(crate) plan: Plan,
-    load: Load,
-}
-
-impl Sketch {
-    /// Finds out what a join would read and need.
-    pub(crate) fn new(root: &Root, request: HistoricalRead, context: &Context) -> Result<Self> {
-        let drafts = drafts(&request)?;
-        let mut sets: Vec<Vec<usize>> = Vec::new();
-        for (_, keys, _) in &drafts {
-            if !sets.contains(keys) {
-                sets.push(keys.clone());
-            }
-        }
-        let bounds = rows::bounds(&request.rows, &sets, &context.cancel)?;
-        let count = rows::count(&request.rows);
-        let mut shared = Vec::with_capacity(drafts.len());
-        for (scan, spine_keys, rules) in drafts {
-            let own = sets.iter().position(|set| *set == spine_keys);
-            let own = own
-                .map(|at| &bounds[at])
-                .ok_or_else(|| Error::internal("keys without bounds"))?;
-            let window = |rule: &SharedRule| own.times.and_then(|times| rule.rule.bounds_between(times));
-            let windows: Vec<Option<EventBounds>> = rules.iter().map(window).collect();
-            let whole = windows
-                .iter()
-                .flatten()
-                .map(|bounds| (bounds.min, bounds.max))
-                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let filter = Filter::new(&scan, whole)?.with_keys(&scan, &own.keys);
-            let plan = Plan::new(root, &scan, &filter, context)?;
-            let load = Load {
-                rows: count,
-                key_bytes: own.bytes.div_ceil(count.max(1)),
-                rules: rules.len() as u64,
-                source_rows: plan.groups.iter().map(|group| group.rows).sum(),
-                width: rules.iter().map(|rule| budget::width(&plan, &rule.scan)).sum(),
-                columns: scan.features.len() as u64,
-            };
-            shared.push(SharedSketch {
-                scan,
-                spine_keys,
-                rules,
-                windows,
-                filter,
-                plan,
-                load,
-            });
-        }
-        Ok(Self {
-            rows: request.rows,
-            count,
-            views: request.views.into_iter().map(|view| view.scan).collect(),
-            shared,
-        })
-    }
-
-    /// Bytes that the join needs when nothing is spilled.
-    pub(crate) fn memory(&self, threads: usize) -> u64 {
-        let loads: Vec<Load> = self.shared.iter().map(|shared| shared.load).collect();
-        budget::in_memory(&loads, threads as u64)
-    }
-
-    /// Whether the join fits in memory under a limit.
-    pub(crate) fn fits(&self, budget: Option<&Budget>) -> bool {
-        let loads: Vec<Load> = self.shared.iter().map(|shared| shared.load).collect();
-        budget.is_none_or(|budget| budget.fits(&loads))
-    }
-}
-
-/// The memory that a join may use; none when there is no limit.
-pub(crate) fn budget(options: &OfflineOptions, context: &Context) -> Option<Budget> {
-    Budget::new(options, context.threads)
-}
 
 /// A join that spills.
 pub(crate) struct Job {
@@ -190,16 +94,17 @@ impl Job {
         clock: &mut Clock,
     ) -> Result<Spilled> {
         let (sketch, budget) = (&self.sketch, &self.budget);
-        let answered = budget.answered_rows(sketch.count, self.width());
-        let mut views: Vec<Option<(ViewReport, ViewPlaces)>> = sketch.views.iter().map(|_| None).collect();
+        let answered = budget.answered_rows(sketch.rows, self.width());
+        let mut views: Vec<Option<(ViewReport, ViewPlaces)>> =
+            sketch.request.views.iter().map(|_| None).collect();
         let mut units: Vec<Unit> = Vec::new();
         // Parts of the entity rows serve all sources with the same keys.
         let mut parts: Vec<(Vec<usize>, Vec<Part>)> = Vec::new();
-        for (at, shared) in sketch.shared.iter().enumerate() {
+        for (at, shared) in sketch.scans.iter().enumerate() {
             let count = self.partitions(&shared.spine_keys);
             if !parts.iter().any(|(keys, _)| *keys == shared.spine_keys) {
                 let name = format!("rows-{}", parts.len());
-                let (rows, keys) = (&sketch.rows, &shared.spine_keys);
+                let (rows, keys) = (&sketch.request.rows, &shared.spine_keys);
                 let (threads, cancel) = (self.context.threads, &self.context.cancel);
                 let made = rows::scatter(rows, keys, count, &name, folder, threads, cancel)?;
                 parts.push((shared.spine_keys.clone(), made));
@@ -223,7 +128,7 @@ impl Job {
                 )?;
                 let at_once = budget.columns_at_once();
                 for member in &shared_rule.members {
-                    let view = &sketch.views[member.view].view;
+                    let view = &sketch.request.views[member.view].scan.view;
                     let places = ViewPlaces {
                         times: first,
                         features: member
@@ -244,7 +149,7 @@ impl Job {
         let (reports, views) = views.into_iter().unzip();
         report.views = reports;
         Ok(Spilled {
-            rows: sketch.count,
+            rows: sketch.rows,
             answered,
             units,
             views,
@@ -253,7 +158,7 @@ impl Job {
 
     /// Bytes of an answered row.
     fn width(&self) -> u64 {
-        let shared = self.sketch.shared.iter();
+        let shared = self.sketch.scans.iter();
         shared
             .map(|shared| shared.load.width + 24 * shared.load.rules)
             .sum()
@@ -263,7 +168,7 @@ impl Job {
     fn partitions(&self, spine_keys: &[usize]) -> usize {
         let same = self
             .sketch
-            .shared
+            .scans
             .iter()
             .filter(|shared| shared.spine_keys == spine_keys);
         same.map(|shared| self.budget.partitions(&shared.load))
@@ -274,7 +179,7 @@ impl Job {
     #[expect(clippy::too_many_arguments, reason = "one step of one flow")]
     fn winners(
         &self,
-        shared: &SharedSketch,
+        shared: &SharedScan,
         rows: &[Part],
         parts: usize,
         name: &str,
@@ -289,18 +194,14 @@ impl Job {
             false => plan.pieces(&shared.filter, context)?,
         };
         if let Some(progress) = &options.progress {
-            progress.expect(pieces.iter().map(|piece| crate::scan::rows_of(plan, piece)).sum());
+            progress.expect(pieces.iter().map(|piece| plan.rows_of(piece)).sum());
         }
-        let windows = shared.windows.iter().flatten();
-        let window = windows
-            .map(|bounds| (bounds.min, bounds.max))
-            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let pass = source::Pass {
             plan,
             scan: &shared.scan,
             tie: &tie,
             pieces: &pieces,
-            window,
+            window: shared.window,
             parts,
             batch_rows: self.budget.batch_rows(32 + shared.load.key_bytes),
             context,
@@ -316,7 +217,7 @@ impl Job {
             tie: &tie,
             rows: self.budget.solved_rows(&shared.load),
             buckets: self.budget.buckets(shared.load.rows),
-            positions: plan.groups.last().map_or(0, |group| group.base + group.rows),
+            positions: plan.rows(),
             context,
         };
         let found = solving.solve(rows, source, name, folder)?;
@@ -327,7 +228,7 @@ impl Job {
     #[expect(clippy::too_many_arguments, reason = "one step of one flow")]
     fn answers(
         &self,
-        shared: &SharedSketch,
+        shared: &SharedScan,
         rule: &SharedRule,
         winners: &[Part],
         name: &str,
@@ -350,7 +251,7 @@ impl Job {
                 sorted: self.budget.sorted_winners(),
                 batch_rows: self.budget.batch_rows(budget::width(&shared.plan, &scan) + 32),
                 answered,
-                parts: self.sketch.count.div_ceil(answered.max(1)) as usize,
+                parts: self.sketch.rows.div_ceil(answered.max(1)) as usize,
                 context: &self.context,
             };
             units.push(Unit {

@@ -115,7 +115,7 @@ impl Pass<'_> {
             }
         }
         file.file.verify(&chunks)?;
-        places.finish(crate::scan::rows_of(self.plan, piece), place)
+        places.finish(self.plan.rows_of(piece), place)
     }
 
     fn send(&self, columns: Vec<ArrayRef>, may_win: &BooleanArray, writers: &Writers) -> Result<()> {
