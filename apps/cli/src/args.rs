@@ -22,7 +22,7 @@ The daily round, in a folder with a larder.yaml:
   larder get --service fraud_v1 --entity user_id=7
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes or findings (with --exit-code or --check, and
-of historical --verify).";
+of historical --verify), 130 interrupted.";
 
 /// A feature store: define features once, train without leaks, serve in microseconds.
 #[derive(Debug, Parser)]

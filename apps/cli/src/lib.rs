@@ -15,6 +15,7 @@ mod commands;
 mod context;
 mod demo;
 mod infer;
+mod interrupt;
 mod later;
 mod output;
 mod rows;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
-use larder::{Error, ErrorKind, Result};
+use larder::Error;
 
 use args::{Cli, Command};
 use context::Context;
@@ -37,7 +38,7 @@ const USAGE: u8 = 2;
 
 /// Runs the command line of this process and answers with its exit code.
 ///
-/// 0 done, 1 failed, 2 wrong usage, 3 changes or findings where `--exit-code` or `--check` asks.
+/// 0 done, 1 failed, 2 wrong usage, 3 changes or findings where `--exit-code` or `--check` asks, 130 interrupted.
 pub fn main() -> ExitCode {
     run(std::env::args_os().collect())
 }
@@ -67,24 +68,24 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(cause) => return fail(&Error::internal("no threads could be started").source(cause), &cx),
     };
-    let outcome = runtime.block_on(until_interrupted(commands::run(&cx, cli.command)));
+    let tell_interrupted = {
+        let cx = cx.clone();
+        let error = match cli.command {
+            Command::Historical(_) => interrupt::training_set,
+            _ => interrupt::any_work as fn() -> Error,
+        };
+        move || complain(&render_error(&error(), cx.format, &cx.dir, cx.verbose))
+    };
+    let outcome = interrupt::until(&runtime, commands::run(&cx, cli.command), tell_interrupted.clone());
     // Work that an interrupt left behind must not hold the process back.
     runtime.shutdown_background();
     match outcome {
-        Ok(report) => finish(&report, &cx),
-        Err(error) => fail(&error, &cx),
-    }
-}
-
-/// Ends the work in order when Ctrl-C is pressed: what it holds is dropped, and so cleaned up.
-async fn until_interrupted(work: impl Future<Output = Result<Report>>) -> Result<Report> {
-    tokio::select! {
-        outcome = work => outcome,
-        signal = tokio::signal::ctrl_c() => match signal {
-            Ok(()) => Err(Error::new(ErrorKind::Unavailable, "interrupted")
-                .help("what was finished stays; run the same command again to go on")),
-            Err(cause) => Err(Error::internal("Ctrl-C cannot be heard").source(cause)),
-        },
+        Some(Ok(report)) => finish(&report, &cx),
+        Some(Err(error)) => fail(&error, &cx),
+        None => {
+            tell_interrupted();
+            ExitCode::from(interrupt::INTERRUPTED)
+        }
     }
 }
 

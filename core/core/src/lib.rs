@@ -17,6 +17,7 @@ pub mod offline;
 pub mod pit;
 pub mod plugin_offline;
 pub mod report;
+pub mod scratch;
 
 pub use larder_base::*;
 pub use offline::{
@@ -29,6 +30,7 @@ pub use report::{
     Explanation, JoinReport, Phase, ReadStats, SharedReport, SourceFile, SourceFiles, ViewExplanation,
     ViewReport,
 };
+pub use scratch::Scratch;
 
 /// The parts of Arrow that this crate's interface speaks, under the names of the `arrow` crate.
 pub mod arrow {

@@ -153,7 +153,13 @@ impl EntitySource for FileRows {
             _ => Err(changed(&path)),
         };
         let batches = batches(&self.path, &self.columns)?;
-        Ok(stream::iter(batches.map(move |batch| batch.and_then(&same))).boxed())
+        let batches = stream::iter(batches.map(move |batch| batch.and_then(&same)));
+        // A file is never waited for, so without this nothing else would get its turn, an interrupt neither.
+        let batches = batches.then(|batch| async {
+            tokio::task::yield_now().await;
+            batch
+        });
+        Ok(batches.boxed())
     }
 }
 

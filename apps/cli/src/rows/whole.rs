@@ -3,8 +3,19 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use larder::{Error, Result};
+
+/// The temporary files of this process.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes all temporary files of this process, which is about to end whatever its threads do.
+pub(crate) fn remove_unfinished() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = std::fs::remove_file(path);
+    }
+}
 
 /// A file under a temporary name beside its place; removed when dropped, unless it was placed.
 #[derive(Debug)]
@@ -17,7 +28,8 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(path) = self.temporary.take() {
             // A file that cannot be removed is no reason to hide why the work failed.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&path);
+            finished(&path);
         }
     }
 }
@@ -28,6 +40,10 @@ impl Temporary {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder(path).join(format!(".{name}.{}.tmp", std::process::id()));
         let file = File::create(&temporary).map_err(|cause| cannot(path, cause))?;
+        UNFINISHED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(temporary.clone());
         let temporary = Self {
             path: path.to_owned(),
             temporary: Some(temporary),
@@ -51,7 +67,9 @@ impl Temporary {
         if let Some(temporary) = self.temporary.as_ref() {
             std::fs::rename(temporary, &self.path).map_err(|cause| cannot(&self.path, cause))?;
         }
-        self.temporary = None;
+        if let Some(temporary) = self.temporary.take() {
+            finished(&temporary);
+        }
         // The folder is synced too, or a crash could forget the file's new name. Not every file
         // system can; the name stands all the same.
         if let Ok(folder) = File::open(folder(&self.path)) {
@@ -59,6 +77,11 @@ impl Temporary {
         }
         Ok(())
     }
+}
+
+fn finished(temporary: &Path) {
+    let mut all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|path| path != temporary);
 }
 
 /// A whole file of text that waits for its name.

@@ -4,6 +4,8 @@ mod broken;
 mod care;
 mod demo;
 mod flow;
+#[cfg(unix)]
+mod interrupt;
 mod json;
 mod looking;
 mod training;

@@ -43,7 +43,7 @@ pub(crate) fn told(found: &Value, what: &str) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-fn rows_of(path: &Path) -> Vec<RecordBatch> {
+pub(crate) fn rows_of(path: &Path) -> Vec<RecordBatch> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
     reader.build().unwrap().map(Result::unwrap).collect()
 }

@@ -312,7 +312,7 @@ fn an_interrupt_ends_in_order_and_the_work_can_go_on() {
     );
     let output = child.wait_with_output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert_eq!(output.status.code(), Some(130), "{err}");
     assert!(
         err.contains("interrupted") && err.contains("run the same command again"),
         "{err}"

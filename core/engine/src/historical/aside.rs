@@ -12,8 +12,7 @@ use larder_base::{Error, Result};
 use larder_core::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use larder_core::convert::concat_rows;
-use larder_core::{BatchStream, SpineFiles};
-use tempfile::TempDir;
+use larder_core::{BatchStream, Scratch, SpineFiles};
 
 /// Entity rows that can be read more than once.
 ///
@@ -43,7 +42,7 @@ pub trait EntitySource: Debug + Send + Sync + 'static {
 
 /// Keys and times of entity rows, written aside while they come.
 pub(super) struct Writer {
-    folder: TempDir,
+    folder: Scratch,
     open: Option<StreamWriter<BufWriter<File>>>,
     rows: u64,
 }
@@ -53,12 +52,8 @@ const FILE: &str = "rows";
 impl Writer {
     /// Below a folder, or below the system's folder for temporary files.
     pub(super) fn new(below: Option<&Path>) -> Result<Self> {
-        let below = below.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let made = std::fs::create_dir_all(&below)
-            .and_then(|()| tempfile::Builder::new().prefix("larder-rows-").tempdir_in(&below));
-        let folder = made.map_err(|error| failed(&below).source(error))?;
         Ok(Self {
-            folder,
+            folder: Scratch::new("rows", below)?,
             open: None,
             rows: 0,
         })
@@ -125,7 +120,7 @@ fn schema(keys: &[ArrayRef]) -> SchemaRef {
 #[derive(Debug)]
 pub(super) struct Aside {
     pub(super) files: SpineFiles,
-    _folder: TempDir,
+    _folder: Scratch,
 }
 
 /// The caller's rows, read a second time.

@@ -39,7 +39,7 @@ use std::time::Instant;
 use larder_base::model::Knowledge;
 use larder_base::{Micros, Result, Snapshot, StoreName, Version};
 use larder_core::arrow::array::RecordBatch;
-use larder_core::{HistoricalRead, OfflineOptions, ViewJoin};
+use larder_core::{HistoricalRead, OfflineOptions, ViewJoin, scratch};
 
 use crate::guard::Deed;
 use crate::selection::{Resolved, Selection};
@@ -213,6 +213,10 @@ impl Historical {
     pub async fn run(self) -> Result<TrainingSet> {
         let started = Instant::now();
         let request = self.configured();
+        if request.options.memory_limit.is_some() {
+            // What a killed run left goes, whether this one spills or not.
+            scratch::sweep(request.options.spill_dir.as_deref());
+        }
         request.stream(started).await
     }
 

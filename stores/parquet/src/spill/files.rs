@@ -1,6 +1,6 @@
 //! How are batches written aside and read back?
 //!
-//! A folder of its own, removed when the join ends; in it Arrow IPC streams, each removed once it was used.
+//! A folder of its own, removed when the join ends, or by a later run; in it Arrow IPC streams, each removed once it was used.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -12,31 +12,23 @@ use arrow_ipc::writer::StreamWriter;
 use larder_core::arrow::array::{RecordBatch, UInt32Array};
 use larder_core::arrow::compute::take::take_record_batch;
 use larder_core::arrow::datatypes::{ArrowError, SchemaRef};
-use larder_core::{Error, Result};
+use larder_core::{Error, Result, Scratch};
 use parking_lot::Mutex;
-use tempfile::TempDir;
 
 use crate::ipc;
 
 /// Where a join spills.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    dir: TempDir,
+    dir: Scratch,
     written: AtomicU64,
 }
 
 impl Folder {
     /// A new folder below the given one, or below the system's folder for temporary files.
     pub(crate) fn new(below: Option<&Path>) -> Result<Arc<Self>> {
-        let below = below.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let made = fs::create_dir_all(&below).and_then(|()| {
-            tempfile::Builder::new()
-                .prefix("larder-spill-")
-                .tempdir_in(&below)
-        });
-        let dir = made.map_err(|error| failed(error, "the folder to spill into cannot be made", &below))?;
         Ok(Arc::new(Self {
-            dir,
+            dir: Scratch::new("spill", below)?,
             written: AtomicU64::new(0),
         }))
     }
@@ -283,17 +275,9 @@ mod tests {
         assert!(folder.written() > 10_000);
         drop(parts);
         let inside = |path: &Path| fs::read_dir(path).unwrap().count();
-        assert_eq!(inside(folder.dir.path()), 0);
+        // The lock only.
+        assert_eq!(inside(folder.dir.path()), 1);
         drop(folder);
         assert_eq!(inside(&dir.path().join("new")), 0);
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        fs::write(&file, "x").unwrap();
-        let error = Folder::new(Some(&file)).unwrap_err();
-        assert!(error.to_string().contains("spill"), "{error}");
     }
 }

@@ -196,6 +196,8 @@ async fn run(
                 old.compare(rows)?;
             }
         }
+        // Comparing never waits, and an interrupt must get its turn.
+        tokio::task::yield_now().await;
     }
     drop(following);
     bar.clear();

@@ -68,6 +68,8 @@ pub(super) async fn write(
     let mut files = Files::create(&outputs, &schema, machine.memory_limit(store))?;
     while let Some(batch) = training.next().await {
         files.write(&parts.cut(batch?)?)?;
+        // Writing never waits, and an interrupt must get its turn.
+        tokio::task::yield_now().await;
     }
     drop(following);
     bar.clear();
