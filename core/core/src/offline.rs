@@ -1,15 +1,15 @@
 //! What an offline store must do: point-in-time joins, the newest rows, ranges, appends.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::SchemaRef;
+use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use larder_base::model::{Knowledge, Source};
-use larder_base::{FeatureName, Health, JoinKey, Micros, Result, Span, ValueType, ViewName};
+use larder_base::{Error, FeatureName, Health, JoinKey, Micros, Result, Span, ValueType, ViewName};
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Explanation, SharedReport};
@@ -105,6 +105,12 @@ pub trait OfflineStore: Debug + Send + Sync + 'static {
 
     /// What [`OfflineStore::historical`] would read, and why it would not read the rest.
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation>;
+
+    /// Whether a file of this machine, which need not exist yet, is data of a source or would be. So nobody writes
+    /// results where the next read would take them for input. A store that keeps no files answers `false`.
+    ///
+    /// `file` is an absolute path; folders of it that are links are followed.
+    async fn takes_file(&self, source: &Arc<Source>, file: &Path) -> Result<bool>;
 
     /// Whether the store can be reached and used now.
     async fn check(&self) -> Result<Health>;
@@ -302,7 +308,6 @@ impl ViewScan {
     /// in the canonical Arrow types of [`crate::convert::arrow_type`]; last, where the source has
     /// tie-breaks, [`crate::convert::TIE_BREAK_COLUMN`].
     pub fn schema(&self) -> SchemaRef {
-        use arrow_schema::{Field, Schema};
         let arrow = crate::convert::arrow_type;
         let mut fields: Vec<Field> = self
             .keys
@@ -374,6 +379,27 @@ impl SpineFiles {
     /// Entity rows in files.
     pub fn new(paths: Vec<PathBuf>, rows: u64) -> Self {
         Self { paths, rows }
+    }
+
+    /// The columns of each file: `key0`, `key1` and so on, then `time`.
+    pub fn fields(keys: &[ArrayRef]) -> Vec<Field> {
+        let key =
+            |(at, key): (usize, &ArrayRef)| Field::new(format!("key{at}"), key.data_type().clone(), true);
+        let time = crate::convert::arrow_type(ValueType::TIMESTAMP);
+        let time = Field::new("time", time, false);
+        keys.iter().enumerate().map(key).chain([time]).collect()
+    }
+
+    /// Rows as the files have them: keys in canonical Arrow types, `T` in µs UTC without nulls.
+    ///
+    /// # Errors
+    /// `Internal` for columns of different lengths, or a null in `T`.
+    pub fn batch(keys: Vec<ArrayRef>, times: TimestampMicrosecondArray) -> Result<RecordBatch> {
+        let schema = Arc::new(Schema::new(Self::fields(&keys)));
+        let mut columns = keys;
+        columns.push(Arc::new(times.with_timezone("UTC")));
+        RecordBatch::try_new(schema, columns)
+            .map_err(|error| Error::internal("keys and times do not fit together").source(error))
     }
 }
 

@@ -173,6 +173,47 @@ fn find_on_disk(root: &Root, source: &Source, place: Place) -> Result<Found> {
     Ok(Found { shown, files })
 }
 
+/// Whether a file on this machine's disk, which need not exist, is one of a source or would be.
+pub(crate) fn takes(root: &Root, source: &Source, file: &Path) -> Result<bool> {
+    let here = |error: Error| error.with("source", &source.name);
+    let path = option(source)?;
+    let Spot::Disk(whole) = root.resolve(path).map_err(here)? else {
+        return Ok(false);
+    };
+    // Where the file really is; where even its folder is not there, nothing is read from it.
+    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else {
+        return Ok(false);
+    };
+    let Ok(parent) = fs::canonicalize(parent) else {
+        return Ok(false);
+    };
+    let name = name.to_string_lossy().into_owned();
+    let real = fs::canonicalize(file).unwrap_or_else(|_| parent.join(&name));
+    let mut walk = Walk {
+        wanted: Some((parent.clone(), name.clone())),
+        ..Walk::default()
+    };
+    let mut found: Vec<PathBuf> = Vec::new();
+    match place_on_disk(root, path, whole).map_err(here)? {
+        Place::File(path) => found.push(path),
+        Place::Folder(path) => walk.folder(&path).map_err(here)?,
+        Place::Glob(folder, pattern) => {
+            let pattern = Pattern::new(&pattern).map_err(here)?;
+            walk.matching(&folder, &pattern).map_err(here)?;
+        }
+    }
+    // A file that is not there yet, in a folder that may not be there either.
+    found.extend(walk.files.into_iter().map(|(path, _)| path));
+    let same = |found: &PathBuf| match fs::canonicalize(found) {
+        Ok(found) => found == real,
+        Err(_) => {
+            let folder = found.parent().and_then(|folder| fs::canonicalize(folder).ok());
+            folder == Some(parent.clone()) && found.file_name().is_some_and(|of| *of == *name)
+        }
+    };
+    Ok(walk.would_find || found.iter().any(same))
+}
+
 fn nothing_at(error: io::Error, path: &Path) -> Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let error = fault::io(error, "there is no data at the source's path", &show(path));
@@ -222,12 +263,19 @@ struct Walk {
     others: usize,
     /// The folders that we are in, as they really are, against links that lead back.
     inside: Vec<PathBuf>,
+    /// A folder as it really is and a name in it, of which is asked whether a file there would be found.
+    wanted: Option<(PathBuf, String)>,
+    /// The answer.
+    would_find: bool,
 }
 
 impl Walk {
     /// All data files below a folder.
     fn folder(&mut self, folder: &Path) -> Result<()> {
         self.enter(folder, |walk| {
+            walk.would_find |= walk
+                .wanted_here()
+                .is_some_and(|name| !is_hidden(name) && has_extension(Path::new(name)));
             for (name, path) in list(folder)? {
                 refuse_table(&name, folder, &path)?;
                 if is_hidden(&name) {
@@ -249,6 +297,9 @@ impl Walk {
     /// The files below a folder that match a pattern, and all data files of folders that do.
     fn matching(&mut self, folder: &Path, pattern: &Pattern) -> Result<()> {
         self.enter(folder, |walk| {
+            walk.would_find |= walk
+                .wanted_here()
+                .is_some_and(|name| !is_hidden(name) && pattern.enter(name).matches_here());
             for (name, path) in list(folder)? {
                 if is_hidden(&name) {
                     continue;
@@ -267,6 +318,12 @@ impl Walk {
             }
             Ok(())
         })
+    }
+
+    /// The wanted name, where it would be in the folder that we are in.
+    fn wanted_here(&self) -> Option<&str> {
+        let (folder, name) = self.wanted.as_ref()?;
+        (self.inside.last() == Some(folder)).then_some(name)
     }
 
     fn enter(&mut self, folder: &Path, visit: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {

@@ -139,6 +139,11 @@ impl OfflineStore for ParquetStore {
             .map_err(|error| error.operation("explain"))
     }
 
+    async fn takes_file(&self, source: &Arc<Source>, file: &Path) -> Result<bool> {
+        let (root, source, file) = (self.root.clone(), source.clone(), file.to_path_buf());
+        work::run(move || discover::takes(&root, &source, &file)).await
+    }
+
     async fn check(&self) -> Result<Health> {
         let root = self.root.clone();
         work::run(move || discover::check(&root))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_ipc::writer::StreamWriter;
 use futures::TryStreamExt;
-use larder_core::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use larder_core::arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
 use larder_core::convert::{arrow_type, value_at};
 use larder_core::model::Source;
 use larder_core::{
@@ -106,13 +106,7 @@ fn in_files(rows: &EntityRows, folder: &Path) -> Result<EntityRows> {
         return Ok(rows.clone());
     };
     let failed = |error| Error::internal("entity rows cannot be written to a file").source(error);
-    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
-    for (at, key) in keys.iter().enumerate() {
-        columns.push((format!("key{at}"), key.clone()));
-    }
-    columns.push(("time".to_owned(), Arc::new(times.clone().with_timezone("UTC"))));
-    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
-    let whole = RecordBatch::try_from_iter_with_nullable(columns).map_err(failed)?;
+    let whole = SpineFiles::batch(keys.clone(), times.clone())?;
     let first = whole.num_rows() / 3;
     let mut paths = Vec::new();
     for (name, batch) in [

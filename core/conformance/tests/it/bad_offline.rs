@@ -1,6 +1,7 @@
 //! Offline stores that each break one rule.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -523,6 +524,10 @@ impl OfflineStore for Bad {
             return Ok(Explanation::default());
         }
         self.inner.explain(request, options).await
+    }
+
+    async fn takes_file(&self, source: &Arc<Source>, file: &Path) -> Result<bool> {
+        self.inner.takes_file(source, file).await
     }
 
     async fn check(&self) -> Result<Health> {

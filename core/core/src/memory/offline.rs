@@ -1,6 +1,7 @@
 //! The offline store in memory: batches by source name, joined by the kernel.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -243,6 +244,10 @@ impl OfflineStore for MemoryOffline {
             views: views.collect(),
             ..Explanation::default()
         })
+    }
+
+    async fn takes_file(&self, _: &Arc<Source>, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     async fn check(&self) -> Result<Health> {

@@ -10,7 +10,7 @@ use arrow_ipc::writer::StreamWriter;
 use futures::TryStreamExt;
 use larder_base::{Error, Result};
 use larder_core::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::convert::concat_rows;
 use larder_core::{BatchStream, Scratch, SpineFiles};
 
@@ -38,6 +38,11 @@ pub trait EntitySource: Debug + Send + Sync + 'static {
     /// # Errors
     /// What keeps them from being read.
     fn open(&self) -> Result<BatchStream>;
+
+    /// What is to be told of the rows besides, after they were read for the first time.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Keys and times of entity rows, written aside while they come.
@@ -61,18 +66,14 @@ impl Writer {
 
     pub(super) fn write(&mut self, keys: Vec<ArrayRef>, times: TimestampMicrosecondArray) -> Result<()> {
         let rows = times.len() as u64;
-        let schema = schema(&keys);
-        let mut columns = keys;
-        columns.push(Arc::new(times.with_timezone("UTC")));
+        let batch = SpineFiles::batch(keys, times)?;
         let path = self.folder.path().join(FILE);
         let failed = || failed(&path);
-        let batch = RecordBatch::try_new(schema.clone(), columns)
-            .map_err(|error| Error::internal("keys and times do not fit together").source(error))?;
         let stream = match &mut self.open {
             Some(stream) => stream,
             None => {
                 let file = File::create_new(&path).map_err(|error| failed().source(error))?;
-                let stream = StreamWriter::try_new(BufWriter::new(file), &schema);
+                let stream = StreamWriter::try_new(BufWriter::new(file), batch.schema_ref());
                 self.open.insert(stream.map_err(|error| failed().source(error))?)
             }
         };
@@ -103,17 +104,6 @@ fn failed(path: &Path) -> Error {
     Error::unavailable("entity rows that do not fit in memory cannot be written aside")
         .with("path", path.display())
         .help("name another folder to spill into, or raise the memory limit")
-}
-
-fn schema(keys: &[ArrayRef]) -> SchemaRef {
-    let mut fields: Vec<Field> = keys
-        .iter()
-        .enumerate()
-        .map(|(at, key)| Field::new(format!("key{at}"), key.data_type().clone(), true))
-        .collect();
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    fields.push(Field::new("time", time, false));
-    Arc::new(Schema::new(fields))
 }
 
 /// Keys and times in a file, which is removed with this.

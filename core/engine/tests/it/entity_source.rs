@@ -1,6 +1,7 @@
 //! Do entity rows that are read twice, for want of memory, give what those in memory give?
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,6 +70,9 @@ impl OfflineStore for Reading {
     }
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         self.inner.explain(request, options).await
+    }
+    async fn takes_file(&self, source: &Arc<Source>, file: &Path) -> Result<bool> {
+        self.inner.takes_file(source, file).await
     }
     async fn check(&self) -> Result<Health> {
         self.inner.check().await

@@ -1,5 +1,6 @@
 //! Do views of several stores, sources and roles come together in one training set?
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -99,6 +100,9 @@ impl OfflineStore for Odd {
     }
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         self.inner.explain(request, options).await
+    }
+    async fn takes_file(&self, source: &Arc<Source>, file: &Path) -> Result<bool> {
+        self.inner.takes_file(source, file).await
     }
     async fn check(&self) -> Result<Health> {
         Err(Error::unavailable("odd as always"))

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use larder_core::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
-use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use larder_core::{EntityRows, Result, pit};
+use larder_core::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use larder_core::{EntityRows, Result, SpineFiles, pit};
 use parking_lot::Mutex;
 
 use super::files::{Folder, Part, Writers};
@@ -56,13 +56,7 @@ pub(crate) fn scatter(
 
 /// Keys, time, number of the row.
 fn schema(keys: &[ArrayRef]) -> SchemaRef {
-    let mut fields: Vec<Field> = keys
-        .iter()
-        .enumerate()
-        .map(|(at, key)| Field::new(format!("key{at}"), key.data_type().clone(), true))
-        .collect();
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    fields.push(Field::new("time", time, false));
+    let mut fields = SpineFiles::fields(keys);
     fields.push(Field::new("row", DataType::UInt64, false));
     Arc::new(Schema::new(fields))
 }

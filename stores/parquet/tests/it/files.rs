@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::common::{batch, joined, micros, plain, scan, source, write, write_with};
 
-fn rows(user: i64, at: i64, total: i64) -> RecordBatch {
+pub(crate) fn rows(user: i64, at: i64, total: i64) -> RecordBatch {
     batch(vec![
         ("user_id", Arc::new(Int64Array::from(vec![user]))),
         ("at", micros([at])),
@@ -25,7 +25,7 @@ fn rows(user: i64, at: i64, total: i64) -> RecordBatch {
     ])
 }
 
-fn orders(path: &str) -> ViewScan {
+pub(crate) fn orders(path: &str) -> ViewScan {
     let source = source(json!({ "name": "orders", "type": "parquet", "path": path, "event_time": "at" }));
     scan(&source, &[("user_id", "int64")], &[("total", "int64")])
 }

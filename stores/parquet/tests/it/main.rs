@@ -5,6 +5,7 @@ mod common;
 mod conformance;
 mod equal;
 mod files;
+mod outputs;
 #[cfg(feature = "s3")]
 mod s3;
 mod types;
