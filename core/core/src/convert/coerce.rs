@@ -143,8 +143,81 @@ fn overflow(row: usize) -> Error {
     Error::input("a timestamp lies outside of the range of 64-bit microseconds").with("row", row)
 }
 
+/// Counts the wall-clock times of a column that a clock change of the zone skips or repeats; the first row of the column
+/// has the given number. Columns with a zone, or of other types, have none.
+pub fn unclear_times(column: &ArrayRef, zone: &Zone, first: u64) -> UnclearTimes {
+    let mut found = UnclearTimes::default();
+    let plain = match column.data_type() {
+        DataType::Dictionary(_, values) if values.is_temporal() => cast(column, values).ok(),
+        of if of.is_temporal() && zone.has_changes() => Some(column.clone()),
+        _ => None,
+    };
+    let is_time = |column: &ArrayRef| {
+        matches!(
+            column.data_type(),
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
+        )
+    };
+    let Some(Ok((micros, true))) = plain.filter(is_time).map(|column| in_micros(&column)) else {
+        return found;
+    };
+    let mut last = None;
+    for row in 0..micros.len() {
+        if micros.is_null(row) {
+            continue;
+        }
+        let time = micros.value(row);
+        // Rows are often in the order of their times, or repeat them.
+        let unclear = match last {
+            Some((known, unclear)) if known == time => unclear,
+            _ => zone.is_unclear(time),
+        };
+        last = Some((time, unclear));
+        if unclear {
+            found.add(first + row as u64);
+        }
+    }
+    found
+}
+
+/// Wall-clock times that a clock change skips or repeats, so that they name no instant or two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UnclearTimes {
+    /// How many.
+    pub count: u64,
+    /// The number of the first row that has one.
+    pub first: Option<u64>,
+}
+
+impl UnclearTimes {
+    /// Counts one more.
+    pub fn add(&mut self, row: u64) {
+        self.count += 1;
+        self.first = Some(self.first.map_or(row, |first| first.min(row)));
+    }
+
+    /// Adds what was found in other rows.
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
 fn timestamps(column: &ArrayRef, zone: Option<&Zone>) -> Result<ArrayRef> {
-    let (micros, naive) = match column.data_type() {
+    let (micros, naive) = in_micros(column)?;
+    let utc = match zone {
+        Some(zone) if naive => in_zone(&micros, zone)?,
+        _ => micros,
+    };
+    Ok(Arc::new(utc.with_timezone("UTC")))
+}
+
+/// Times in µs, and whether they are wall-clock times.
+fn in_micros(column: &ArrayRef) -> Result<(TimestampMicrosecondArray, bool)> {
+    Ok(match column.data_type() {
         DataType::Timestamp(unit, zone) => {
             let scaled = match unit {
                 TimeUnit::Second => scale(column.as_primitive::<TimestampSecondType>(), 1_000_000)?,
@@ -174,12 +247,7 @@ fn timestamps(column: &ArrayRef, zone: Option<&Zone>) -> Result<ArrayRef> {
             scale(column.as_primitive::<arrow_array::types::Date64Type>(), 1_000)?,
             true,
         ),
-    };
-    let utc = match zone {
-        Some(zone) if naive => in_zone(&micros, zone)?,
-        _ => micros,
-    };
-    Ok(Arc::new(utc.with_timezone("UTC")))
+    })
 }
 
 fn scale<T: arrow_array::ArrowPrimitiveType<Native = i64>>(

@@ -8,7 +8,7 @@ mod scan;
 mod values;
 mod zone;
 
-pub use coerce::{accepts, coerce};
+pub use coerce::{UnclearTimes, accepts, coerce, unclear_times};
 pub use columns::{ColumnFill, block_column};
 pub use keys::{encode_keys, key_arrays};
 pub use pack::pack_rows;

@@ -58,6 +58,20 @@ impl Zone {
         Some(instant.as_microsecond())
     }
 
+    /// Whether a wall-clock time, as [`Zone::to_utc`] takes it, is one that a clock change skips or repeats.
+    pub fn is_unclear(&self, local: i64) -> bool {
+        if !self.has_changes() {
+            return false;
+        }
+        let civil = jiff::Timestamp::from_microsecond(local).map(|local| TimeZone::UTC.to_datetime(local));
+        civil.is_ok_and(|civil| self.zone.to_ambiguous_timestamp(civil).is_ambiguous())
+    }
+
+    /// Whether its clocks are ever changed.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.utc && self.zone.to_fixed_offset().is_err()
+    }
+
     /// The wall-clock time, as µs since 1970-01-01T00:00 local, of an instant in µs UTC; for writing naive columns.
     ///
     /// Two instants may have the same one where a clock is set back: only [`Zone::to_utc`] of the result tells whether
@@ -110,5 +124,20 @@ mod tests {
             assert_eq!(stockholm.to_utc(local), Some(utc(instant)), "{instant}");
         }
         assert!(Zone::new("Mars/Olympus").is_err());
+        for (local, unclear) in [
+            ("2026-03-29T01:59:59Z", false),
+            ("2026-03-29T02:00:00Z", true),
+            ("2026-03-29T02:59:59Z", true),
+            ("2026-03-29T03:00:00Z", false),
+            ("2026-10-25T02:00:00Z", true),
+            ("2026-10-25T03:00:00Z", false),
+        ] {
+            assert_eq!(stockholm.is_unclear(utc(local)), unclear, "{local}");
+        }
+        assert!(
+            !Zone::new("+02:00")
+                .unwrap()
+                .is_unclear(utc("2026-03-29T02:30:00Z"))
+        );
     }
 }

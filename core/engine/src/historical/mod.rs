@@ -12,6 +12,7 @@ mod labels;
 pub(crate) mod latest;
 mod manifest;
 mod output;
+mod outputs;
 mod parameters;
 mod parts;
 mod range;
@@ -30,14 +31,16 @@ pub use output::TrainingSet;
 pub use parameters::{Parameters, RowsFrom};
 pub use parts::Parts;
 pub use report::{DefaultCount, FeatureReport, HistoricalReport};
+pub use spine::unclear_times_warning;
 pub use split::{HashPart, Split, TimePart};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use larder_base::model::Knowledge;
-use larder_base::{Micros, Result, Snapshot, StoreName, Version};
+use larder_base::{Error, Micros, Result, Snapshot, StoreName, Version};
 use larder_core::arrow::array::RecordBatch;
 use larder_core::{HistoricalRead, OfflineOptions, ViewJoin, scratch};
 
@@ -63,6 +66,7 @@ pub struct Historical {
     source: Option<Arc<dyn EntitySource>>,
     parameters: Parameters,
     options: OfflineOptions,
+    outputs: Vec<PathBuf>,
 }
 
 impl FeatureStore {
@@ -75,6 +79,7 @@ impl FeatureStore {
             source: None,
             parameters: Parameters::default(),
             options: OfflineOptions::default(),
+            outputs: Vec::new(),
         }
     }
 
@@ -205,11 +210,19 @@ impl Historical {
         self
     }
 
+    /// Names the files that the training set will be written to. Those that are or would become data of a source that
+    /// is read are refused before anything is read.
+    pub fn writes_to(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.outputs.extend(files);
+        self
+    }
+
     /// Makes the training set: a stream in the order of the entity rows, and a report.
     ///
     /// # Errors
     /// `NotFound` for unknown names; `Input` for entity rows that lack a column, have a null
-    /// time, or a column that a feature would hide; what the offline stores say.
+    /// time, or a column that a feature would hide, and for outputs among the data of a source; what the offline
+    /// stores say.
     pub async fn run(self) -> Result<TrainingSet> {
         let started = Instant::now();
         let request = self.configured();
@@ -222,6 +235,7 @@ impl Historical {
 
     async fn stream(self, started: Instant) -> Result<TrainingSet> {
         let prepared = self.prepare().await?;
+        outputs::check(&self.store, &prepared.resolved, &self.outputs).await?;
         let inputs = manifest::Inputs::new(
             &prepared.snapshot,
             &self.selection,
@@ -315,7 +329,11 @@ impl Historical {
                 }
             },
         };
-        let warnings = labels::check(&self.parameters, spine.schema(), resolved)?;
+        let mut warnings = labels::check(&self.parameters, spine.schema(), resolved)?;
+        warnings.extend(spine.warnings());
+        if let (RowsFrom::Entities, Some(source)) = (self.parameters.rows, &self.source) {
+            warnings.extend(source.warnings());
+        }
         Ok((spine, warnings))
     }
 
@@ -352,7 +370,7 @@ impl Historical {
     fn refuse_labels(&self) -> Result<()> {
         match self.parameters.labels.first() {
             None => Ok(()),
-            Some(label) => Err(larder_base::Error::input(format!(
+            Some(label) => Err(Error::input(format!(
                 "label `{label}` needs entity rows, which have it as a column"
             ))
             .help("give entity rows, or leave the labels out")),

@@ -18,7 +18,7 @@ use super::latest::{times_of, visible_at};
 use super::manifest::Inputs;
 use super::output::TrainingSet;
 use super::parameters::Parameters;
-use super::report::{FeatureReport, HistoricalReport};
+use super::report::{FeatureReport, HistoricalReport, empty_sources};
 use super::spine::refuse_unknown_renames;
 use crate::selection::{Resolved, ResolvedView};
 use crate::store::FeatureStore;
@@ -63,6 +63,7 @@ pub(super) async fn run(
     let report = HistoricalReport {
         version: inputs.version,
         features: shape.features(resolved),
+        warnings: empty_sources(&sources).collect(),
         sources,
         ..HistoricalReport::default()
     };

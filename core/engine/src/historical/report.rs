@@ -168,6 +168,7 @@ impl Tally {
             }
         }
         report.views = views;
+        report.warnings.extend(empty_sources(&report.sources));
         report.features = self.features(report.rows);
         report.seconds = self.started.elapsed().as_secs_f64();
         let phase = |name: &str, time: Duration| Phase::new(name, time.as_secs_f64());
@@ -194,6 +195,17 @@ impl Tally {
             })
             .collect()
     }
+}
+
+/// A warning for each source that has nothing to read: its features are null for other reasons than its rows.
+pub(super) fn empty_sources(sources: &[SourceFiles]) -> impl Iterator<Item = String> {
+    let empty = sources.iter().filter(|source| source.files.is_empty());
+    empty.map(|source| {
+        format!(
+            "source `{}` has no data files, so all features from it are null; write data there, or correct its path",
+            source.source
+        )
+    })
 }
 
 /// Two stores never read one source, but one store may be asked twice.

@@ -7,7 +7,7 @@ use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use larder_core::arrow::datatypes::{Schema, SchemaRef};
-use larder_core::convert::{Zone, coerce, concat_rows};
+use larder_core::convert::{UnclearTimes, Zone, coerce, concat_rows, unclear_times};
 use larder_core::{EntityRows, OfflineOptions};
 
 use futures::TryStreamExt;
@@ -21,6 +21,8 @@ use crate::selection::Resolved;
 pub(super) struct Spine {
     place: Place,
     reducer: Reducer,
+    /// Wall-clock times among the times that a clock change skips or repeats.
+    unclear: UnclearTimes,
 }
 
 #[derive(Debug)]
@@ -46,9 +48,11 @@ impl Spine {
         let reducer = Reducer::new(resolved, parameters)?;
         let rows = first_rows(one_batch(batches)?, parameters.limit);
         let reduced = reducer.reduce(&rows, 0)?;
+        let unclear = reducer.unclear(&rows, 0);
         Ok(Self {
             place: Place::Held { rows, reduced },
             reducer,
+            unclear,
         })
     }
 
@@ -65,6 +69,7 @@ impl Spine {
         let (mut held, mut bytes) = (Vec::new(), 0);
         let mut writer: Option<(Writer, SchemaRef)> = None;
         let (mut stream, mut first) = (source.open()?, 0);
+        let mut unclear = UnclearTimes::default();
         while left > 0 {
             let Some(batch) = stream.try_next().await? else {
                 break;
@@ -79,12 +84,16 @@ impl Spine {
                         let mut aside = Writer::new(options.spill_dir.as_deref())?;
                         let schema = held[0].schema();
                         for batch in held.drain(..) {
+                            unclear.merge(reducer.unclear(&batch, first));
                             first += reducer.write(&batch, first, &schema, &mut aside)?;
                         }
                         writer = Some((aside, schema));
                     }
                 }
-                Some((aside, schema)) => first += reducer.write(&batch, first, schema, aside)?,
+                Some((aside, schema)) => {
+                    unclear.merge(reducer.unclear(&batch, first));
+                    first += reducer.write(&batch, first, schema, aside)?;
+                }
             }
         }
         let Some((writer, schema)) = writer else {
@@ -94,7 +103,11 @@ impl Spine {
             aside: writer.finish()?,
             again: Again::new(source.clone(), schema),
         };
-        Ok(Self { place, reducer })
+        Ok(Self {
+            place,
+            reducer,
+            unclear,
+        })
     }
 
     /// How many rows there are.
@@ -111,6 +124,12 @@ impl Spine {
             Place::Held { rows, .. } => rows.schema_ref(),
             Place::Aside { again, .. } => again.schema(),
         }
+    }
+
+    /// What deserves a look.
+    pub(super) fn warnings(&self) -> Option<String> {
+        let zone = self.reducer.zone.as_ref()?;
+        unclear_times_warning(&self.reducer.time_column, zone.name(), self.unclear)
     }
 
     /// For each key of a view in canonical order, which of the key columns it is.
@@ -215,9 +234,26 @@ impl Reducer {
         Ok(rows.num_rows() as u64)
     }
 
+    fn unclear(&self, rows: &RecordBatch, first: u64) -> UnclearTimes {
+        match (&self.zone, rows.column_by_name(&self.time_column)) {
+            (Some(zone), Some(times)) => unclear_times(times, zone, first),
+            _ => UnclearTimes::default(),
+        }
+    }
+
     fn times(&self, rows: &RecordBatch, first: u64) -> Result<TimestampMicrosecondArray> {
         times(rows, &self.time_column, self.zone.as_ref(), first)
     }
+}
+
+/// The warning about wall-clock times of a column of entity rows that a clock change skips or repeats.
+pub fn unclear_times_warning(column: &str, zone: &str, found: UnclearTimes) -> Option<String> {
+    let first = found.first?;
+    Some(format!(
+        "{} of the times in `{column}` are skipped or repeated by a clock change of {zone}, the first in row {first}, \
+         counted from 0; skipped ones are read with the offset before the change, of two instants the first is taken",
+        found.count
+    ))
 }
 
 fn first_rows(rows: RecordBatch, limit: Option<u64>) -> RecordBatch {
