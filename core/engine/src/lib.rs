@@ -58,7 +58,7 @@ pub use guard::{AllowAll, AuditEvent, AuditSink, Deed, Guard, NoAudit, Principal
 pub use historical::{Historical, HistoricalExplanation, HistoricalReport, Manifest, Split, TrainingSet};
 #[cfg(feature = "offline")]
 pub use materialize::{Materialize, MaterializeEvent, MaterializeReport, ViewRun};
-pub use online::{OnlinePlan, Reading, Session, Signature, TensorSpec};
+pub use online::{OnlinePlan, OutputInfo, Reading, Session, Signature, TensorSpec};
 #[cfg(feature = "offline")]
 pub use preview::{Preview, PreviewReport};
 #[cfg(feature = "offline")]

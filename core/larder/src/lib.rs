@@ -63,8 +63,8 @@ pub use larder_core::*;
 pub use larder_engine::{
     self as engine, AllowAll, Applied, ApplyOptions, AuditEvent, AuditSink, Backfill, Deed, DefinitionSet,
     EntityValues, FeatureStore, FeatureStoreBuilder, Finding, GcOptions, GcReport, Guard, NoAudit,
-    OnlinePlan, Plan, Plugins, Principal, Project, Reading, RunStatus, SavedPlan, Selection, Session,
-    Signature, TensorSpec, ViewStatus,
+    OnlinePlan, OutputInfo, Plan, Plugins, Principal, Project, Reading, RunStatus, SavedPlan, Selection,
+    Session, Signature, TensorSpec, ViewStatus,
 };
 #[cfg(feature = "offline")]
 pub use larder_engine::{

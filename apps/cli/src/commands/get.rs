@@ -1,18 +1,19 @@
 //! `larder get`: what are the features of some entities now?
 
-use larder::{Error, Micros, OnlinePlan, ReadOptions, Reading, Result, Value};
+use larder::{Error, Micros, OnlinePlan, OutputInfo, ReadOptions, Reading, Result, Value};
 use serde_json::{Value as Json, json};
 
 use crate::args::{Pairs, Select, pairs};
 use crate::context::Context;
-use crate::output::{Report, Table, cell_text};
+use crate::output::{Format, Report, Table, cell_text};
 
 /// Options of `larder get`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A value is never silently missing: it is PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE (older
 than the view's ttl), DEFAULTED or UNAVAILABLE. With --format json the answer has the shape of
-the HTTP endpoint: one column per result.
+the HTTP endpoint: one column per result. Tables mask sensitive features; JSON and CSV, which are for
+programs, have them.
 
   larder get --service fraud_v1 --entity user_id=1,product_id=7
   larder get --features user_stats:orders_7d --entity user_id=1 --entity user_id=2")]
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Show values older than their ttl, too; their status stays
     #[arg(long)]
     keep_expired: bool,
+    /// Show features that are marked as sensitive in the table, too
+    #[arg(long)]
+    show_sensitive: bool,
 }
 
 /// Runs the command.
@@ -49,8 +53,29 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         .await?;
     let keys = key_columns(&plan, &args.entity)?;
     let answer = read(&plan, &keys).await?;
-    Ok(Report::new(document(&plan, &keys, &answer)).table(table(&plan, &keys, &answer)))
+    let document = document(&plan, &keys, &answer);
+    if args.show_sensitive || cx.format != Format::Table {
+        return Ok(Report::new(document).table(table(&plan, &keys, &answer, |_| false)));
+    }
+    let is_masked = |output: &OutputInfo| !output.sensitivity.is_none();
+    let mut report = Report::new(document).table(table(&plan, &keys, &answer, is_masked));
+    let outputs = plan.outputs();
+    let masked: Vec<&str> = outputs
+        .iter()
+        .filter(|output| is_masked(output))
+        .map(|output| output.name.as_str())
+        .collect();
+    if !masked.is_empty() {
+        report = report.text(format!(
+            "masked, because sensitive: {}; --show-sensitive shows them",
+            masked.join(", ")
+        ));
+    }
+    Ok(report)
 }
+
+/// What stands in place of a value that is not shown.
+const HIDDEN: &str = "***";
 
 /// The values of one key column, one per entity.
 type KeyColumn = (String, Vec<Value>);
@@ -163,7 +188,12 @@ fn document(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Jso
 }
 
 /// One line per feature, one column per entity: readable for fifty features of a few entities.
-fn table(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Table {
+fn table(
+    plan: &OnlinePlan,
+    keys: &[KeyColumn],
+    answer: &[Vec<Found>],
+    is_masked: impl Fn(&OutputInfo) -> bool,
+) -> Table {
     let entities = keys.first().map_or(1, |(_, values)| values.len());
     let head = |row: usize| {
         if keys.is_empty() {
@@ -178,8 +208,13 @@ fn table(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Table 
     let head = (0..entities).flat_map(|row| [head(row), "as of".to_owned()]);
     let mut table = Table::new(std::iter::once("feature".to_owned()).chain(head));
     for (output, column) in plan.outputs().into_iter().zip(answer) {
+        let is_masked = is_masked(&output);
         let cells = column.iter().flat_map(|found| {
-            let text = match (found.status, cell_text(&found.value)) {
+            let text = match is_masked && !found.value.is_null() {
+                true => HIDDEN.to_owned(),
+                false => cell_text(&found.value),
+            };
+            let text = match (found.status, text) {
                 ("PRESENT", text) => text,
                 (status, text) if text.is_empty() => status.to_owned(),
                 (status, text) => format!("{text} ({status})"),

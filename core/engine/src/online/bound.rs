@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use larder_base::model::Sensitivity;
 use larder_base::{
     ColumnName, EntityKeys, Error, JoinKey, KeyGroup, OnlineRead, OnlineStore, ReadShape, Result, Snapshot,
     StoreName, Value, ValueType, Version, ViewRead,
@@ -51,6 +52,7 @@ pub(super) struct BoundOutput {
     pub(super) name: String,
     pub(super) reference: String,
     pub(super) value_type: ValueType,
+    pub(super) sensitivity: Sensitivity,
     pub(super) store: usize,
     /// Index in the store's groups.
     pub(super) group: usize,
@@ -113,6 +115,7 @@ impl Bound {
                 name: output.name.clone(),
                 reference: resolved.reference_of(output),
                 value_type: feature.value_type,
+                sensitivity: feature.sensitivity,
                 store,
                 group,
                 slot,

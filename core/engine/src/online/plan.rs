@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use larder_base::error::suggest;
+use larder_base::model::Sensitivity;
 use larder_base::{ColumnName, Error, Result, Snapshot, ValueType, Version};
 
 use super::bound::Bound;
@@ -145,6 +146,8 @@ pub struct OutputInfo {
     pub reference: String,
     /// Its type.
     pub value_type: ValueType,
+    /// How sensitive its values are.
+    pub sensitivity: Sensitivity,
 }
 
 impl PlanInner {
@@ -248,6 +251,7 @@ impl OnlinePlan {
             name: output.name.clone(),
             reference: output.reference.clone(),
             value_type: output.value_type,
+            sensitivity: output.sensitivity,
         };
         self.inner.bound.load().outputs.iter().map(info).collect()
     }
