@@ -25,7 +25,11 @@ pub(crate) fn any_work() -> Error {
 
 /// Runs work until it is done, or nothing where the process was asked to end before: then what the work held was
 /// dropped, and so cleaned up. Work that does not end in time, or while somebody asks again, ends with the process.
-pub(crate) fn until<T>(runtime: &Runtime, work: impl Future<Output = T>, tell: impl FnOnce() + Send + 'static) -> Option<T> {
+pub(crate) fn until<T>(
+    runtime: &Runtime,
+    work: impl Future<Output = T>,
+    tell: impl FnOnce() + Send + 'static,
+) -> Option<T> {
     let (asked, heard) = oneshot::channel();
     let watch = runtime.spawn(async move {
         signal().await;

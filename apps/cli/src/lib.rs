@@ -76,7 +76,11 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         };
         move || complain(&render_error(&error(), cx.format, &cx.dir, cx.verbose))
     };
-    let outcome = interrupt::until(&runtime, commands::run(&cx, cli.command), tell_interrupted.clone());
+    let outcome = interrupt::until(
+        &runtime,
+        commands::run(&cx, cli.command),
+        tell_interrupted.clone(),
+    );
     // Work that an interrupt left behind must not hold the process back.
     runtime.shutdown_background();
     match outcome {

@@ -18,7 +18,8 @@ const PREFIX: &str = "larder-";
 /// The locked file; a folder without it is not ours.
 const MARK: &str = "larder.lock";
 /// What stands in it.
-const MARK_TEXT: &[u8] = b"larder: temporary files of a run; they may be removed once nobody holds a lock on this file\n";
+const MARK_TEXT: &[u8] =
+    b"larder: temporary files of a run; they may be removed once nobody holds a lock on this file\n";
 
 /// The folders of this process.
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

@@ -17,20 +17,18 @@ use larder::convert::{Zone, array_of, arrow_type, coerce};
 use larder::{Error, Result, ScalarType, Value, ValueType};
 
 use super::aside::Aside;
-use super::read::Columns;
-
-/// Rows that are looked at to tell what an undeclared column holds.
-const LOOK_AT: usize = 1_000;
+use super::guess::{LOOK_AT, settle};
+use super::read::{Columns, Noticed};
 
 /// Opens a CSV file with a header; its rows come batch by batch.
-pub(super) fn batches(path: &Path, file: File, columns: &Columns) -> Result<Rows> {
-    Rows::open(path, file, columns)
+pub(super) fn batches(path: &Path, file: File, columns: &Columns, noticed: Noticed) -> Result<Rows> {
+    Rows::open(path, file, columns, noticed)
 }
 
 /// Reads a CSV file with a header; rows with a wrong cell are set aside.
 pub(super) fn sift(path: &Path, file: File, columns: &Columns) -> Result<(Vec<RecordBatch>, Aside)> {
     let mut aside = Aside::default();
-    let mut rows = Rows::open(path, file, columns)?;
+    let mut rows = Rows::open(path, file, columns, Noticed::default())?;
     let mut good = Vec::new();
     while let Some(batch) = rows.batch(Some(&mut aside)) {
         good.push(batch?);
@@ -43,15 +41,16 @@ pub(super) struct Rows {
     path: PathBuf,
     reader: arrow_csv::Reader<File>,
     names: Vec<String>,
-    /// For each column the type that is declared for it, or else what its first rows look like.
+    /// For each column the type that is declared for it, or else what its rows look like.
     types: Vec<Result<ValueType, DataType>>,
     zone: Option<Zone>,
     /// Line of the next row in the file.
     line: usize,
+    noticed: Noticed,
 }
 
 impl Rows {
-    fn open(path: &Path, mut file: File, columns: &Columns) -> Result<Self> {
+    fn open(path: &Path, mut file: File, columns: &Columns, noticed: Noticed) -> Result<Self> {
         let bad = |cause| no_csv(path, cause);
         let format = Format::default().with_header(true);
         skip_mark(&mut file)?;
@@ -62,19 +61,19 @@ impl Rows {
         refuse_twice(path, &names)?;
         let texts = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
         let texts = Arc::new(Schema::new(texts.collect::<Vec<_>>()));
-        let codes = codes(&file, texts.clone()).map_err(bad)?;
+        let declared: Vec<bool> = names
+            .iter()
+            .map(|name| columns.types.contains_key(name))
+            .collect();
+        let guesses = settle(&file, &texts, &looks_like, &declared).map_err(bad)?;
         skip_mark(&mut file)?;
         let reader = arrow_csv::ReaderBuilder::new(texts)
             .with_header(true)
             .with_batch_size(65_536)
             .build(file)
             .map_err(bad)?;
-        let types = names.iter().zip(looks_like.fields()).zip(codes);
-        let types = types.map(|((name, field), is_code)| match columns.types.get(name) {
-            Some(of) => Ok(*of),
-            None if is_code => Err(DataType::Utf8),
-            None => Err(field.data_type().clone()),
-        });
+        let types = names.iter().zip(guesses);
+        let types = types.map(|(name, guess)| columns.types.get(name).copied().ok_or(guess));
         Ok(Self {
             path: path.to_owned(),
             reader,
@@ -82,6 +81,7 @@ impl Rows {
             names,
             zone: columns.timezone.as_deref().map(Zone::new).transpose()?,
             line: 2,
+            noticed,
         })
     }
 
@@ -97,16 +97,23 @@ impl Rows {
 
     fn typed(&mut self, mut texts: RecordBatch, aside: Option<&mut Aside>) -> Result<RecordBatch> {
         let rows = texts.num_rows();
-        let typed = |i: usize, cells: &StringArray| match &self.types[i] {
-            Ok(of) => declared(cells, *of, self.zone.as_ref()),
+        let typed = |i: usize, cells: &StringArray, notice: &mut dyn FnMut(&ArrayRef)| match &self.types[i] {
+            Ok(of) => declared(cells, *of, self.zone.as_ref(), notice),
             Err(looks_like) => guessed(cells, looks_like),
         };
         if let Some(aside) = aside {
-            texts = aside.sift(texts, &self.names, typed)?;
+            texts = aside.sift(texts, &self.names, |i, cells| typed(i, cells, &mut |_| {}))?;
         }
         let mut arrays = Vec::with_capacity(self.names.len());
         for (i, name) in self.names.iter().enumerate() {
-            let array = typed(i, texts.column(i).as_string::<i32>());
+            let cells = texts.column(i).as_string::<i32>();
+            let mut notice = |local: &ArrayRef| {
+                if let Some(zone) = &self.zone {
+                    // The header is the first line.
+                    self.noticed.times(name, local, zone, self.line - 2);
+                }
+            };
+            let array = typed(i, cells, &mut notice);
             arrays.push(array.map_err(|wrong| wrong.at(&self.path, name, self.line))?);
         }
         self.line += rows;
@@ -122,27 +129,6 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         self.batch(None)
     }
-}
-
-/// For each column, whether its first rows have digits that are no number, such as the postal code `02134`: as numbers
-/// they would not come out as they went in.
-fn codes(file: &File, texts: Arc<Schema>) -> std::result::Result<Vec<bool>, arrow_schema::ArrowError> {
-    let columns = texts.fields().len();
-    let reader = arrow_csv::ReaderBuilder::new(texts)
-        .with_header(true)
-        .with_batch_size(LOOK_AT)
-        .build(file)?;
-    let Some(first) = reader.into_iter().next().transpose()? else {
-        return Ok(vec![false; columns]);
-    };
-    let is_code = |cell: &str| {
-        let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell).as_bytes();
-        matches!(digits, [b'0', b'0'..=b'9', ..]) && !cell.contains([':', '-', 'T'])
-    };
-    let columns = first.columns().iter();
-    Ok(columns
-        .map(|column| column.as_string::<i32>().iter().flatten().any(is_code))
-        .collect())
 }
 
 fn no_csv(path: &Path, cause: arrow_schema::ArrowError) -> Error {
@@ -202,17 +188,27 @@ impl Wrong {
 fn guessed(cells: &StringArray, looks_like: &DataType) -> Result<ArrayRef, Wrong> {
     match looks_like {
         DataType::Int64 | DataType::Float64 | DataType::Boolean | DataType::Date32 => {
-            // The guess comes from the first rows; where a later one disagrees it stays text.
-            Ok(cast(cells, looks_like).unwrap_or_else(|_| Arc::new(cells.clone())))
+            // All rows were looked at, so this one has come or changed since.
+            cast(cells, looks_like).map_err(|row| Wrong {
+                row,
+                what: format!("not of type {looks_like}, as the other rows are"),
+                help: Some("leave the file as it is while it is read"),
+            })
         }
         _ => Ok(Arc::new(cells.clone())),
     }
 }
 
-fn declared(cells: &StringArray, of: ValueType, zone: Option<&Zone>) -> Result<ArrayRef, Wrong> {
+/// Cells as a declared type; `notice` is shown the wall-clock times among them.
+fn declared(
+    cells: &StringArray,
+    of: ValueType,
+    zone: Option<&Zone>,
+    notice: &mut dyn FnMut(&ArrayRef),
+) -> Result<ArrayRef, Wrong> {
     match of {
         ValueType::STRING => Ok(Arc::new(cells.clone())),
-        ValueType::TIMESTAMP => timestamps(cells, zone),
+        ValueType::TIMESTAMP => timestamps(cells, zone, notice),
         ValueType::Scalar(
             ScalarType::Bool
             | ScalarType::Int32
@@ -247,7 +243,7 @@ fn declared(cells: &StringArray, of: ValueType, zone: Option<&Zone>) -> Result<A
 }
 
 /// Casts text; the error is the first row that had a value and got none.
-fn cast(cells: &StringArray, to: &DataType) -> Result<ArrayRef, usize> {
+pub(super) fn cast(cells: &StringArray, to: &DataType) -> Result<ArrayRef, usize> {
     let options = CastOptions {
         safe: true,
         ..CastOptions::default()
@@ -260,7 +256,11 @@ fn cast(cells: &StringArray, to: &DataType) -> Result<ArrayRef, usize> {
     Ok(array)
 }
 
-fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wrong> {
+fn timestamps(
+    cells: &StringArray,
+    zone: Option<&Zone>,
+    notice: &mut dyn FnMut(&ArrayRef),
+) -> Result<ArrayRef, Wrong> {
     let not_an_instant = |row| Wrong {
         row,
         what: "not an instant".to_owned(),
@@ -298,6 +298,7 @@ fn timestamps(cells: &StringArray, zone: Option<&Zone>) -> Result<ArrayRef, Wron
     };
     let with_zone = utc(&only(true))?;
     let local = cast(&only(false), &naive).map_err(not_an_instant)?;
+    notice(&local);
     let local = coerce(&local, ValueType::TIMESTAMP, Some(zone)).map_err(|_| not_an_instant(0))?;
     arrow_select::zip::zip(&zoned, &with_zone, &local).map_err(internal)
 }
@@ -390,5 +391,43 @@ mod tests {
         let error = read_text("id,id\n1,2\n", &[], None).unwrap_err().to_string();
         assert!(error.contains("two columns `id`"), "{error}");
         assert!(read_text("id,b\n1\n", &[], None).is_err());
+    }
+
+    #[test]
+    fn all_rows_tell_what_a_column_holds() {
+        // What the last rows show decides for all, whatever the first thousand look like.
+        let mut text = "zip,n,share,flag,day,plain\n".to_owned();
+        for n in 0..70_000 {
+            text.push_str(&format!("{},{n},{n},true,2026-01-02,{n}\n", 10_000 + n));
+        }
+        text.push_str("02134,,0.5,1,2026-01-02T10:00:00,7\n");
+        let batches = read_text(&text, &[], None).unwrap();
+        assert!(batches.len() > 1);
+        let types = |batch: &RecordBatch| -> Vec<DataType> {
+            let fields = batch.schema_ref().fields().iter();
+            fields.map(|field| field.data_type().clone()).collect()
+        };
+        for batch in &batches {
+            let expected = [
+                DataType::Utf8,
+                DataType::Int64,
+                DataType::Float64,
+                DataType::Utf8,
+                DataType::Utf8,
+                DataType::Int64,
+            ];
+            assert_eq!(types(batch), expected);
+        }
+        let last = batches.last().unwrap();
+        let row = last.num_rows() - 1;
+        assert_eq!(last.column(0).as_string::<i32>().value(row), "02134");
+        assert_eq!(batches[0].column(0).as_string::<i32>().value(0), "10000");
+        assert_eq!(
+            last.column(4).as_string::<i32>().value(row),
+            "2026-01-02T10:00:00"
+        );
+        // Declared columns are what they are declared as.
+        let declared = read_text(&text, &[("zip", "int64")], None).unwrap();
+        assert_eq!(*declared[0].column(0).data_type(), DataType::Int64);
     }
 }

@@ -2,6 +2,7 @@
 
 mod aside;
 mod csv;
+mod guess;
 mod read;
 mod whole;
 mod write;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use futures::{StreamExt, stream};
-use larder::historical::EntitySource;
+use larder::convert::{UnclearTimes, Zone, unclear_times};
+use larder::historical::{EntitySource, unclear_times_warning};
 use larder::{BatchStream, Error, Result, ValueType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -50,6 +51,41 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
 /// # Errors
 /// As [`read`], some of them on the way.
 pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
+    noticing(path, columns, Noticed::default())
+}
+
+/// What is noticed on the way, although it is no error.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Noticed {
+    /// Only so many rows count.
+    limit: Option<u64>,
+    /// Wall-clock times that a clock change skips or repeats, by column.
+    unclear: Arc<Mutex<BTreeMap<String, UnclearTimes>>>,
+}
+
+impl Noticed {
+    /// Looks at wall-clock times of a column, the first of which stand in the given row.
+    pub(super) fn times(&self, column: &str, local: &ArrayRef, zone: &Zone, first: usize) {
+        let left = self.limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(first)
+        });
+        let found = unclear_times(&local.slice(0, left.min(local.len())), zone, first as u64);
+        if found.count > 0 {
+            let mut unclear = self.unclear.lock().unwrap_or_else(PoisonError::into_inner);
+            unclear.entry(column.to_owned()).or_default().merge(found);
+        }
+    }
+
+    fn warnings(&self, zone: &str) -> Vec<String> {
+        let unclear = self.unclear.lock().unwrap_or_else(PoisonError::into_inner);
+        unclear
+            .iter()
+            .filter_map(|(column, found)| unclear_times_warning(column, zone, *found))
+            .collect()
+    }
+}
+
+fn noticing(path: &Path, columns: &Columns, noticed: Noticed) -> Result<Batches> {
     let extension = path
         .extension()
         .and_then(|e| e.to_str())
@@ -70,7 +106,7 @@ pub(crate) fn batches(path: &Path, columns: &Columns) -> Result<Batches> {
         Error::input(format!("`{shown}` cannot be read")).source(cause)
     };
     Ok(match extension.as_str() {
-        "csv" => Box::new(csv::batches(path, file, columns)?),
+        "csv" => Box::new(csv::batches(path, file, columns, noticed)?),
         "parquet" => {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.with_batch_size(65_536).build())
@@ -124,17 +160,24 @@ pub(crate) struct FileRows {
     columns: Columns,
     /// What the file was when it was opened first.
     first: Mutex<Option<Version>>,
+    /// What was noticed when it was read first.
+    noticed: Noticed,
 }
 
 /// Length and time of the last change.
 type Version = (u64, Option<SystemTime>);
 
 impl FileRows {
-    pub(crate) fn new(path: PathBuf, columns: Columns) -> Self {
+    /// The rows of a file, of which so many will be taken.
+    pub(crate) fn new(path: PathBuf, columns: Columns, limit: Option<u64>) -> Self {
         Self {
             path,
             columns,
             first: Mutex::new(None),
+            noticed: Noticed {
+                limit,
+                ..Noticed::default()
+            },
         }
     }
 }
@@ -143,6 +186,11 @@ impl EntitySource for FileRows {
     fn open(&self) -> Result<BatchStream> {
         let version = version(&self.path)?;
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is read a second time was noticed before.
+        let noticed = match *first {
+            None => self.noticed.clone(),
+            Some(_) => Noticed::default(),
+        };
         if *first.get_or_insert(version) != version {
             return Err(changed(&self.path));
         }
@@ -152,7 +200,7 @@ impl EntitySource for FileRows {
             Ok(now) if now == version => Ok(batch),
             _ => Err(changed(&path)),
         };
-        let batches = batches(&self.path, &self.columns)?;
+        let batches = noticing(&self.path, &self.columns, noticed)?;
         let batches = stream::iter(batches.map(move |batch| batch.and_then(&same)));
         // A file is never waited for, so without this nothing else would get its turn, an interrupt neither.
         let batches = batches.then(|batch| async {
@@ -160,6 +208,11 @@ impl EntitySource for FileRows {
             batch
         });
         Ok(batches.boxed())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let zone = self.columns.timezone.as_deref();
+        zone.map_or_else(Vec::new, |zone| self.noticed.warnings(zone))
     }
 }
 
@@ -209,7 +262,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.csv");
         std::fs::write(&path, "user_id\n1\n2\n").unwrap();
-        let rows = FileRows::new(path.clone(), Columns::default());
+        let rows = FileRows::new(path.clone(), Columns::default(), None);
         let read = |rows: &FileRows| block_on(rows.open()?.try_collect::<Vec<_>>());
         assert_eq!(read(&rows).unwrap()[0].num_rows(), 2);
         assert_eq!(read(&rows).unwrap()[0].num_rows(), 2);

@@ -87,9 +87,15 @@ fn an_interrupt_leaves_nothing_behind() {
         send(&child, signal);
         let ran = Ran::from(child.wait_with_output().unwrap()).code(130);
         assert_eq!(ran.err.lines().count(), 1, "{ran:#?}");
-        assert!(ran.err.contains("interrupted before the training set"), "{ran:#?}");
+        assert!(
+            ran.err.contains("interrupted before the training set"),
+            "{ran:#?}"
+        );
         assert_eq!(names(&spill), Vec::<String>::new(), "{signal} at {moment}");
-        let outputs: Vec<_> = names(&dir).into_iter().filter(|name| name.contains("t.parquet")).collect();
+        let outputs: Vec<_> = names(&dir)
+            .into_iter()
+            .filter(|name| name.contains("t.parquet"))
+            .collect();
         assert_eq!(outputs, Vec::<String>::new());
     }
 }

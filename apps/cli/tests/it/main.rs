@@ -2,6 +2,7 @@
 
 mod broken;
 mod care;
+mod caught;
 mod demo;
 mod flow;
 #[cfg(unix)]

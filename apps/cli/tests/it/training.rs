@@ -17,7 +17,7 @@ pub(crate) fn project() -> (World, std::path::PathBuf) {
 }
 
 /// `larder historical` over the project's entity rows, in JSON.
-fn make(dir: &Path, more: &[&str]) -> Ran {
+pub(crate) fn make(dir: &Path, more: &[&str]) -> Ran {
     let base = [
         "historical",
         "--entities",

@@ -1,5 +1,6 @@
 //! `larder historical --verify` and `--repeat`: is a training set what its manifest says, and can it be made again?
 
+use std::io::Read;
 use std::path::Path;
 
 use futures::StreamExt;
@@ -7,7 +8,7 @@ use larder::historical::{Changed, Difference, EntityFile, Manifest, ManifestOutp
 use larder::{Error, ErrorKind, FeatureStore, Micros, Progress, Result};
 use serde_json::json;
 
-use super::files::{folder, from_project};
+use super::files::{folder, from_project, manifest_path};
 use super::old::{Compared, Old, State};
 use super::{Begun, Machine, Request, entity_file, make};
 use crate::context::Context;
@@ -98,13 +99,10 @@ pub(super) async fn repeat(
 }
 
 fn open(store: &FeatureStore, path: &Path) -> Result<Manifest> {
-    let text = std::fs::read_to_string(path).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::not_found(format!("there is no manifest `{}`", path.display()))
-        }
-        _ => Error::unavailable(format!("`{}` cannot be read", path.display())).source(cause),
+    let manifest = Manifest::from_json(&text_of(path)?).map_err(|error| match error.kind() {
+        ErrorKind::Input => no_manifest(path, "it is text of another kind").source(error),
+        _ => error.with("file", path.display()),
     })?;
-    let manifest = Manifest::from_json(&text).map_err(|error| error.with("file", path.display()))?;
     if manifest.inputs.project != *store.project() {
         return Err(Error::input(format!(
             "the manifest is of project `{}`, this is `{}`",
@@ -114,6 +112,44 @@ fn open(store: &FeatureStore, path: &Path) -> Result<Manifest> {
         .help("--project-dir names the folder of the project"));
     }
     Ok(manifest)
+}
+
+/// The text of a manifest; what cannot be one is not read to its end.
+fn text_of(path: &Path) -> Result<String> {
+    let failed = |cause: std::io::Error| match cause.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::not_found(format!("there is no manifest `{}`", path.display()))
+        }
+        _ => Error::unavailable(format!("`{}` cannot be read", path.display())).source(cause),
+    };
+    if path.is_dir() {
+        return Err(no_manifest(path, "it is a folder"));
+    }
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut head = Vec::new();
+    (&mut file).take(6).read_to_end(&mut head).map_err(failed)?;
+    match head.as_slice() {
+        [b'P', b'A', b'R', b'1', ..] => return Err(no_manifest(path, "it is a Parquet file")),
+        b"ARROW1" => return Err(no_manifest(path, "it is an Arrow file")),
+        [] => return Err(no_manifest(path, "it is empty")),
+        _ => {}
+    }
+    file.read_to_end(&mut head).map_err(failed)?;
+    String::from_utf8(head).map_err(|_| no_manifest(path, "it is not even text"))
+}
+
+fn no_manifest(path: &Path, what: &str) -> Error {
+    let error = Error::input(format!(
+        "`{}` is no manifest of a training set: {what}",
+        path.display()
+    ));
+    let beside = manifest_path(path);
+    match beside.is_file() {
+        true => error.help(format!("its manifest is `{}`", beside.display())),
+        false => error.help(
+            "a manifest is the JSON that `larder historical --out FILE` writes to FILE.manifest.json beside it",
+        ),
+    }
 }
 
 fn request(manifest: &Manifest, path: &Path) -> Request {

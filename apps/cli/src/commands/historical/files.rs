@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use larder::historical::{EntityFile, Manifest, ManifestOutput};
-use larder::{Error, Result, Split};
+use larder::{Error, Result, SourceFiles, Split};
 
 use crate::rows::{RowsFile, Sealed, WholeFile};
 
@@ -69,8 +69,13 @@ impl Files {
     }
 
     /// Makes everything durable, then gives data and manifest their names: the manifest last, so
-    /// that one that is there describes the files beside it.
-    pub(super) fn finish(self, out: &Path, manifest: &mut Manifest) -> Result<PathBuf> {
+    /// that one that is there describes the files beside it. Parts of the training set that is replaced go last.
+    pub(super) fn finish(
+        self,
+        out: &Path,
+        manifest: &mut Manifest,
+        sources: &[SourceFiles],
+    ) -> Result<Finished> {
         let mut sealed: Vec<Sealed> = Vec::with_capacity(self.0.len());
         let notes: Vec<String> = manifest
             .outputs
@@ -89,6 +94,8 @@ impl Files {
             output.written(name, bytes, digest);
         }
         let path = manifest_path(out);
+        let earlier = std::fs::read_to_string(&path).ok();
+        let earlier = earlier.and_then(|text| Manifest::from_json(&text).ok());
         let document = WholeFile::write(&path, &format!("{}\n", manifest.to_json()))?;
         match std::fs::remove_file(&path) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
@@ -100,8 +107,84 @@ impl Files {
         }
         sealed.into_iter().try_for_each(Sealed::place)?;
         document.place()?;
-        Ok(path)
+        let mut finished = Finished {
+            manifest: path,
+            removed: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if let Some(earlier) = earlier {
+            finished.remove_parts(out, &earlier, manifest, sources);
+        }
+        Ok(finished)
     }
+}
+
+/// A training set whose files have their names.
+pub(super) struct Finished {
+    /// Its manifest.
+    pub(super) manifest: PathBuf,
+    /// Files of the training set that it replaces which it does not have any more.
+    pub(super) removed: Vec<PathBuf>,
+    /// What is left of that one, and why.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Finished {
+    /// Removes what an earlier manifest names and this one does not, as long as it is what was written then.
+    fn remove_parts(&mut self, out: &Path, earlier: &Manifest, now: &Manifest, sources: &[SourceFiles]) {
+        let names = |manifest: &Manifest| -> Vec<String> {
+            let outputs = manifest.outputs.iter();
+            outputs.filter_map(|output| output.path.clone()).collect()
+        };
+        let kept = names(now);
+        for output in &earlier.outputs {
+            let Some(name) = output.path.as_ref().filter(|name| !kept.contains(name)) else {
+                continue;
+            };
+            // Outputs stand beside their manifest; what says otherwise was not written by us.
+            if Path::new(name).file_name() != Some(name.as_ref()) {
+                continue;
+            }
+            let file = out.with_file_name(name);
+            if !std::fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
+                continue;
+            }
+            let why_not = match is_input(&file, out, now, sources) {
+                true => Some("this one is made from it".to_owned()),
+                false if !is_as_written(&file, output) => Some("it was changed since".to_owned()),
+                false => std::fs::remove_file(&file).err().map(|cause| cause.to_string()),
+            };
+            match why_not {
+                None => self.removed.push(file),
+                Some(why) => self.warnings.push(format!(
+                    "`{}` is of the training set that was replaced, and was left because {why}",
+                    file.display()
+                )),
+            }
+        }
+    }
+}
+
+/// Whether a file is what its manifest says.
+fn is_as_written(file: &Path, output: &ManifestOutput) -> bool {
+    let size = std::fs::metadata(file).map(|found| found.len()).ok();
+    if size.is_none() || size != output.bytes {
+        return false;
+    }
+    let found = std::fs::File::open(file).and_then(EntityFile::digest_of);
+    found.is_ok_and(|(_, digest)| output.digest.as_ref() == Some(&digest))
+}
+
+/// Whether a training set is made from a file that lies beside it.
+fn is_input(file: &Path, out: &Path, manifest: &Manifest, sources: &[SourceFiles]) -> bool {
+    let same = |path: &Path| {
+        path.file_name() == file.file_name()
+            && matches!((path.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    let mut data = sources.iter().flat_map(|source| &source.files);
+    let entities = manifest.entities.as_ref();
+    entities.is_some_and(|entities| same(&folder(out).join(&entities.path)))
+        || data.any(|found| same(Path::new(&found.path)))
 }
 
 /// What a file says of itself, should it lose its manifest.

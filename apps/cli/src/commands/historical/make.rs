@@ -1,6 +1,6 @@
 //! How is a training set made: into files with a manifest, or onto the screen?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow_select::concat::concat_batches;
 use futures::StreamExt;
@@ -26,7 +26,9 @@ pub(super) struct Made {
     pub(super) manifest: Manifest,
     pub(super) report: HistoricalReport,
     modes: Vec<Knowledge>,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    /// Parts of the training set that it replaces which it does not have any more.
+    removed: Vec<PathBuf>,
     columns: usize,
 }
 
@@ -62,7 +64,8 @@ pub(super) async fn write(
     let entities = request.entities.as_ref();
     let entities = entities.map(|file| entity_file(file, &folder(out))).transpose()?;
     let created = store.clock().now();
-    let mut training = begun.historical.run().await?;
+    let written = outputs.iter().cloned().chain([manifest_path(out)]);
+    let mut training = begun.historical.writes_to(written).run().await?;
     let schema = training.schema();
     let mut parts = training.parts()?;
     let mut files = Files::create(&outputs, &schema, machine.memory_limit(store))?;
@@ -78,13 +81,15 @@ pub(super) async fn write(
     let mut manifest =
         Manifest::new(&training.inputs(), &schema, &report, &parts, created).with_entities(entities);
     from_project(&mut manifest, &cx.dir);
-    let path = files.finish(out, &mut manifest)?;
-    debug_assert_eq!(path, manifest_path(out));
+    let finished = files.finish(out, &mut manifest, &report.sources)?;
+    let mut report = report;
+    report.warnings.extend(finished.warnings.iter().cloned());
     Ok(Made {
         manifest,
         report,
         modes: begun.modes,
-        path,
+        path: finished.manifest,
+        removed: finished.removed,
         columns: schema.fields().len(),
     })
 }
@@ -111,6 +116,7 @@ impl Made {
             "outputs": manifest.outputs.iter().map(output).collect::<Vec<_>>(),
             "outside": manifest.outside,
             "embargoed": manifest.embargoed,
+            "removed": self.removed,
             "knowledge": self.modes,
             "report": self.report,
         })
@@ -138,6 +144,12 @@ impl Made {
         let empty = self.manifest.outputs.iter().filter(|o| o.content.rows == 0);
         for part in empty.filter_map(|output| output.part.as_ref()) {
             told = told.text(format!("warning: part {part} has no rows"));
+        }
+        for file in &self.removed {
+            told = told.text(format!(
+                "{}: removed, a part of the training set that was replaced",
+                file.display()
+            ));
         }
         told.text(format!("{}: what it was made from", self.path.display()))
     }

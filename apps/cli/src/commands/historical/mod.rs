@@ -243,6 +243,10 @@ fn selection(asked: &Asked) -> Selection {
 
 fn parameters(args: &Args, known_until: Option<Micros>, now: Micros) -> Result<Parameters> {
     let asked = &args.asked;
+    if asked.limit == Some(0) {
+        return Err(Error::input("a limit of 0 rows leaves no training set")
+            .help("give --limit 1 or more, or leave it out"));
+    }
     let mut parameters = Parameters::default();
     parameters.rows = match (at(args.from.as_deref(), now)?, at(args.until.as_deref(), now)?) {
         (Some(from), Some(until)) => RowsFrom::Range { from, until },
@@ -291,7 +295,8 @@ impl Begun {
             .with_parameters(request.parameters.clone())
             .options(machine.options(progress));
         if let Some(path) = request.entities.clone() {
-            historical = historical.entity_source(Arc::new(FileRows::new(path, columns)));
+            let rows = FileRows::new(path, columns, request.parameters.limit);
+            historical = historical.entity_source(Arc::new(rows));
         }
         Ok(Self { historical, modes })
     }
@@ -346,8 +351,7 @@ fn refuse_replacing(entities: &Path, outputs: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Refuses early what could not be written in the end.
-/// Refuses to write over the data that was read.
+/// Refuses to write over the data that was read, where it was not there before it was read.
 fn refuse_sources(outputs: &[PathBuf], sources: &[SourceFiles]) -> Result<()> {
     for output in outputs {
         // What is not there yet replaces nothing.
@@ -370,6 +374,7 @@ fn refuse_sources(outputs: &[PathBuf], sources: &[SourceFiles]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses early what could not be written in the end.
 fn check_outputs(request: &Request, outputs: &[PathBuf]) -> Result<()> {
     outputs.iter().try_for_each(|path| RowsFile::check(path))?;
     match &request.entities {
