@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::layout::Generation;
 use crate::names::{ProjectName, ViewName};
 use crate::online::StoreIdentity;
-use crate::time::Micros;
+use crate::time::{Micros, Span};
 
 /// Records of materialization runs.
 ///
@@ -102,10 +102,16 @@ pub struct Interval {
     pub floor: Micros,
 }
 
+/// How long a run is not heard of, compared with others, until it counts as killed: far more than clocks of machines
+/// differ, and than a machine sleeps.
+const KILLED_AFTER: Span = Span::days(1);
+
 /// Merges records of finished runs that cover the same thing into as few as possible.
 ///
 /// Shared by the ledgers' `compact`, so that all of them merge alike. Running records, and
-/// the newest finished one (people want to see the last run), stay as they are.
+/// the newest finished one (people want to see the last run), stay as they are. Runs that were killed
+/// leave running records, too: one that had not been heard of for a day when another run was counts
+/// as failed. Should it live all the same, it writes its record again.
 pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
     let mut compaction = Compaction::default();
     let newest = runs
@@ -113,8 +119,11 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
         .rev()
         .find(|run| run.state != RunState::Running)
         .map(|run| run.run.clone());
+    let latest = runs.iter().map(|run| run.heartbeat).max();
+    let killed = |run: &RunRecord| latest.is_some_and(|latest| latest.since(run.heartbeat) > KILLED_AFTER);
     for run in runs {
-        if run.state == RunState::Running || Some(&run.run) == newest.as_ref() {
+        let is_running = run.state == RunState::Running;
+        if (is_running && !killed(run)) || Some(&run.run) == newest.as_ref() {
             continue;
         }
         compaction.remove.push(run.run.clone());
@@ -134,10 +143,14 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
                 kept.state = RunState::Done;
             }
             None => {
-                let merged = RunRecord {
+                let mut merged = RunRecord {
                     run: format!("{:032x}", crate::random::u128()),
                     ..run.clone()
                 };
+                if is_running {
+                    merged.state = RunState::Failed;
+                    merged.error = Some("it was killed".to_owned());
+                }
                 compaction.add.push(merged);
             }
         }
@@ -193,4 +206,68 @@ pub struct Compaction {
     pub add: Vec<RunRecord>,
     /// Ids of records that they replace.
     pub remove: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, hours: i64, state: RunState) -> RunRecord {
+        let at = Micros(hours * 3_600_000_000);
+        RunRecord {
+            run: id.to_owned(),
+            view: ViewName::new("stats").unwrap(),
+            generation: Generation(7),
+            store: StoreIdentity(1),
+            fingerprint: "f00d".to_owned(),
+            slots: vec![0],
+            owner: "ada@host:1".to_owned(),
+            started: at,
+            heartbeat: at,
+            state,
+            done: vec![Interval {
+                after: at,
+                until: Micros(at.0 + 1),
+                floor: at,
+            }],
+            rows_read: 10,
+            rows_written: 9,
+            rows_stale: 1,
+            newest_event: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn killed_runs_are_merged_when_others_have_come_long_after() {
+        let runs = [
+            run("killed", 0, RunState::Running),
+            run("killed-too", 1, RunState::Running),
+            run("quiet", 3, RunState::Running),
+            run("last", 26, RunState::Done),
+        ];
+        let merged = compact_runs(&runs);
+        assert_eq!(merged.remove, ["killed", "killed-too"]);
+        let [one] = merged.add.as_slice() else {
+            panic!("{merged:?}")
+        };
+        // What they did for certain stays done.
+        assert_eq!(one.done.len(), 2);
+        assert_eq!((one.rows_read, one.state), (20, RunState::Done));
+        // Alone, or not long enough after, they stay as they are.
+        assert!(compact_runs(&runs[..3]).remove.is_empty());
+        let recent = [
+            run("a", 3, RunState::Running),
+            run("b", 4, RunState::Running),
+            run("last", 26, RunState::Done),
+        ];
+        assert!(compact_runs(&recent).remove.is_empty());
+        // One among finished ones.
+        let mixed = [
+            run("killed", 0, RunState::Running),
+            run("done", 1, RunState::Done),
+            run("last", 26, RunState::Done),
+        ];
+        assert_eq!(compact_runs(&mixed).remove, ["killed", "done"]);
+    }
 }

@@ -27,6 +27,7 @@ pub mod historical;
 mod history;
 #[cfg(feature = "offline")]
 mod ingest;
+mod items;
 pub mod layers;
 mod lazy;
 #[cfg(feature = "offline")]

@@ -8,6 +8,9 @@ use larder_base::model::{Catalog, Feature, FeatureService, FeatureView, Referenc
 use larder_base::{ColumnName, Error, JoinKey, Result, ServiceName, Value};
 use serde::{Deserialize, Serialize};
 
+pub use crate::items::RoleKey;
+use crate::items::{self, Role};
+
 /// What is wanted: a feature service, or features one by one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -113,6 +116,10 @@ pub struct ResolvedView {
 }
 
 impl ResolvedView {
+    fn is(&self, role: &Role) -> bool {
+        self.view.name == role.view && self.alias == role.alias && self.keys == role.keys
+    }
+
     /// The view, or `role=view`: for reports.
     pub fn shown_name(&self) -> String {
         match &self.alias {
@@ -120,15 +127,6 @@ impl ResolvedView {
             None => self.view.name.to_string(),
         }
     }
-}
-
-/// A join key and the entity rows' column it is taken from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleKey {
-    /// The key.
-    pub key: JoinKey,
-    /// The column.
-    pub column: ColumnName,
 }
 
 /// One output column.
@@ -192,25 +190,22 @@ fn resolve_items(catalog: &Catalog, items: &[ServiceItem], full_names: bool) -> 
     };
     for item in items {
         let view = view_of(catalog, item)?;
-        let features = features_of(view, item)?;
-        let keys = keys_of(catalog, view, item)?;
-        let index =
-            match resolved.views.iter().position(|known| {
-                known.view.name == view.name && known.alias == item.alias && known.keys == keys
-            }) {
-                Some(index) => index,
-                None => {
-                    resolved.views.push(ResolvedView {
-                        view: view.clone(),
-                        source: catalog.source(view.source.as_str())?.clone(),
-                        alias: item.alias.clone(),
-                        keys,
-                        features: Vec::new(),
-                    });
-                    resolved.views.len() - 1
-                }
-            };
-        for feature in features {
+        let role = role_of(catalog, view, item)?;
+        let known = resolved.views.iter().position(|known| known.is(&role));
+        let index = match known {
+            Some(index) => index,
+            None => {
+                resolved.views.push(ResolvedView {
+                    view: view.clone(),
+                    source: catalog.source(view.source.as_str())?.clone(),
+                    alias: role.alias,
+                    keys: role.keys,
+                    features: Vec::new(),
+                });
+                resolved.views.len() - 1
+            }
+        };
+        for feature in features_of(view, item)? {
             add(&mut resolved, index, feature, item, full_names)?;
         }
     }
@@ -230,27 +225,22 @@ fn view_of<'a>(catalog: &'a Catalog, item: &ServiceItem) -> Result<&'a Arc<Featu
 }
 
 fn features_of(view: &FeatureView, item: &ServiceItem) -> Result<Vec<Feature>> {
-    let Some(names) = &item.features else {
-        return Ok(view.features.clone());
-    };
-    let find = |name: &larder_base::FeatureName| {
-        view.feature(name.as_str()).cloned().ok_or_else(|| {
+    let all: Vec<&Feature> = view.features.iter().collect();
+    let (found, unknown) = items::features(item, &all, |feature| feature.name.as_str());
+    match unknown.first() {
+        None => Ok(found.into_iter().cloned().collect()),
+        Some(name) => Err(
             Error::not_found(format!("feature view `{}` has no feature `{name}`", view.name)).help(suggest(
                 name.as_str(),
                 view.features.iter().map(|f| f.name.as_str()),
-            ))
-        })
-    };
-    names.iter().map(find).collect()
+            )),
+        ),
+    }
 }
 
-fn keys_of(catalog: &Catalog, view: &FeatureView, item: &ServiceItem) -> Result<Vec<RoleKey>> {
+fn role_of(catalog: &Catalog, view: &FeatureView, item: &ServiceItem) -> Result<Role> {
     let keys = catalog.join_keys(view)?;
-    if let Some(unknown) = item
-        .keys
-        .keys()
-        .find(|name| !keys.iter().any(|key| key.name == **name))
-    {
+    if let Some(unknown) = items::unknown_keys(item, &keys).next() {
         return Err(Error::definition(format!(
             "`{unknown}` is not a join key of feature view `{}`",
             view.name
@@ -260,11 +250,7 @@ fn keys_of(catalog: &Catalog, view: &FeatureView, item: &ServiceItem) -> Result<
             keys.iter().map(|key| key.name.as_str()),
         )));
     }
-    let role = |key: JoinKey| RoleKey {
-        column: item.keys.get(&key.name).unwrap_or(&key.name).clone(),
-        key,
-    };
-    Ok(keys.into_iter().map(role).collect())
+    Ok(Role::new(item, &keys))
 }
 
 fn add(
@@ -274,15 +260,12 @@ fn add(
     item: &ServiceItem,
     full_names: bool,
 ) -> Result<()> {
-    let default = match &item.default {
-        Some(json) => Some(Value::from_json(json, feature.value_type).map_err(|error| {
-            Error::definition(format!(
-                "the default of `{}:{}` is wrong: {error}",
-                item.view, feature.name
-            ))
-        })?),
-        None => None,
-    };
+    let default = items::default(item, feature.value_type).map_err(|error| {
+        Error::definition(format!(
+            "the default of `{}:{}` is wrong: {error}",
+            item.view, feature.name
+        ))
+    })?;
     let features = &mut resolved.views[view].features;
     // The same feature a second time is the same column; the later item may add its default.
     if let Some(known) = features.iter().position(|f| f.name == feature.name) {
@@ -297,11 +280,7 @@ fn add(
         }
         return Ok(());
     }
-    let name = match &item.alias {
-        Some(alias) => format!("{alias}__{}", feature.name),
-        None if full_names => format!("{}__{}", item.view, feature.name),
-        None => feature.name.to_string(),
-    };
+    let name = items::column(item, feature.name.as_str(), full_names);
     features.push(feature);
     let feature = features.len() - 1;
     resolved.outputs.push(Output {
@@ -317,9 +296,8 @@ fn add(
 fn refuse_clashes(resolved: &Resolved) -> Result<()> {
     let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for output in &resolved.outputs {
-        // Compared without case: files and databases often do not tell `A` from `a`.
         by_name
-            .entry(output.name.to_lowercase())
+            .entry(items::comparable(&output.name))
             .or_default()
             .push(resolved.reference_of(output));
     }

@@ -96,6 +96,9 @@ struct Target<'a> {
     revive: bool,
 }
 
+/// What was prepared in attempts that others came before.
+type Lost = Vec<(StoreName, Arc<ViewLayout>)>;
+
 impl FeatureStore {
     /// What applying the definitions would change. Writes nothing.
     ///
@@ -181,11 +184,27 @@ impl FeatureStore {
         saved: Option<&SavedPlan>,
     ) -> Result<Applied> {
         self.allow(Deed::Apply, vec![target.scope.resource()]).await?;
-        let started = std::time::Instant::now();
         let mut data_checks = BTreeMap::new();
+        let mut lost = Lost::default();
+        let outcome = self
+            .attempts(target, options, saved, &mut data_checks, &mut lost)
+            .await;
+        self.reclaim_lost(lost).await;
+        outcome
+    }
+
+    async fn attempts(
+        &self,
+        target: &Target<'_>,
+        options: &ApplyOptions,
+        saved: Option<&SavedPlan>,
+        data_checks: &mut BTreeMap<String, Vec<Diagnostic>>,
+        lost: &mut Lost,
+    ) -> Result<Applied> {
+        let started = std::time::Instant::now();
         for attempt in 1.. {
             let snapshot = self.snapshot().await?;
-            let plan = self.plan_on(&snapshot, target, options, &mut data_checks).await?;
+            let plan = self.plan_on(&snapshot, target, options, data_checks).await?;
             if let Some(saved) = saved {
                 saved.expect_same(self.project().as_str(), &plan)?;
             }
@@ -217,9 +236,15 @@ impl FeatureStore {
                         attempts: attempt,
                     });
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict && started.elapsed() < CONTENTION_LIMIT => {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    let new = plan.prepare.iter().filter(|(_, layout)| !has(&snapshot, layout));
+                    lost.extend(new.cloned());
+                    if started.elapsed() >= CONTENTION_LIMIT {
+                        return Err(error.operation("apply"));
+                    }
                     tokio::time::sleep(pause(attempt)).await;
                 }
+                // Whether it was committed is not known, so what was prepared may be in use.
                 Err(error) => return Err(error.operation("apply")),
             }
         }
@@ -288,6 +313,26 @@ impl FeatureStore {
         findings
     }
 
+    /// Frees what attempts prepared that lost against others: new generations that nobody else can know of. A failure
+    /// is told and changes nothing.
+    async fn reclaim_lost(&self, lost: Lost) {
+        if lost.is_empty() {
+            return;
+        }
+        let freed = async {
+            // A commit that was answered as lost may have been made all the same.
+            let snapshot = self.snapshot().await?;
+            for (store, layout) in lost.iter().filter(|(_, layout)| !has(&snapshot, layout)) {
+                let online = self.online_store(store).await?;
+                online.reclaim(self.project(), &[layout.generation()]).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = freed.await {
+            tracing::warn!(%error, "what an apply prepared in vain was not reclaimed");
+        }
+    }
+
     /// Makes online stores ready for new and changed layouts, before anybody can see them.
     async fn prepare(&self, layouts: &[(StoreName, Arc<ViewLayout>)]) -> Result<()> {
         let mut by_store: BTreeMap<&StoreName, Vec<Arc<ViewLayout>>> = BTreeMap::new();
@@ -307,6 +352,19 @@ impl FeatureStore {
         }
         Ok(())
     }
+}
+
+/// Whether a snapshot knows of the generation of a layout, in use or retired.
+fn has(snapshot: &Snapshot, layout: &ViewLayout) -> bool {
+    let generation = layout.generation();
+    let retired = snapshot.retired().iter();
+    snapshot
+        .layouts()
+        .values()
+        .any(|known| known.generation() == generation)
+        || retired
+            .into_iter()
+            .any(|known| known.layout.generation() == generation)
 }
 
 /// Jittered, growing to a quarter of a second: many appliers must not march in step.

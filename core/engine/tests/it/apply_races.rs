@@ -1,9 +1,10 @@
 //! Do applies at the same time all count, and is a lost reply no lost commit?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use larder_base::{ErrorKind, Version};
+use larder_base::{ErrorKind, Generation, Snapshot, Version};
 use larder_engine::{ApplyOptions, FeatureStore};
 
 use crate::support::*;
@@ -18,6 +19,16 @@ fn own_view(number: usize) -> String {
          sources: [{{ name: s{number}, type: memory, event_time: at, created_time: c }}]\n\
          feature_views: [{{ name: v{number}, entities: [e{number}], source: s{number}, features: [{{ name: f, type: int64 }}] }}]"
     )
+}
+
+/// Generations that the online store has places for.
+fn generations(world: &World) -> BTreeSet<Generation> {
+    world.online.prepared.lock().unwrap().clone()
+}
+
+fn in_use(snapshot: &Snapshot) -> BTreeSet<Generation> {
+    let layouts = snapshot.layouts().values();
+    layouts.map(|layout| layout.generation()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,6 +52,7 @@ async fn fifty_applies_of_fifty_sets_all_count() {
     versions.sort_unstable();
     assert_eq!(versions, (1..=50).collect::<Vec<_>>());
     let snapshot = world.store.snapshot().await.unwrap();
+    assert_eq!(generations(&world), in_use(&snapshot));
     assert_eq!(snapshot.records().len(), 150);
     assert_eq!(snapshot.layouts().len(), 50);
     let history = world.store.history(None, 100).await.unwrap();
@@ -71,6 +83,11 @@ async fn fifty_applies_of_one_set_are_one_change() {
         assert_eq!(applied.version, Version(1));
     }
     assert_eq!(changed, 1);
+    // What the others prepared in vain is gone.
+    assert_eq!(
+        generations(&world),
+        in_use(&world.store.snapshot().await.unwrap())
+    );
     assert_eq!(world.store.history(None, 100).await.unwrap().len(), 1);
 }
 
@@ -88,6 +105,9 @@ async fn a_lost_reply_is_no_lost_commit() {
     let error = store.apply(&definitions(USERS), &options()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_retryable());
+    // It may have been committed, so what was prepared stays.
+    let snapshot = store.snapshot().await.unwrap();
+    assert_eq!(generations(&world), in_use(&snapshot));
     let again = store.apply(&definitions(USERS), &options()).await.unwrap();
     assert!(!again.changed);
     assert_eq!(again.version, Version(1));

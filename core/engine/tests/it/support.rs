@@ -264,6 +264,8 @@ pub(crate) struct Flaky {
     slow: AtomicUsize,
     /// Writes that succeeded.
     pub(crate) writes: AtomicUsize,
+    /// Generations that were prepared and not reclaimed since.
+    pub(crate) prepared: std::sync::Mutex<std::collections::BTreeSet<Generation>>,
 }
 
 impl Flaky {
@@ -329,12 +331,18 @@ impl OnlineStore for Flaky {
         self.inner.delete(batch, options).await
     }
     async fn prepare(&self, changes: &LayoutChanges) -> Result<StoreIdentity> {
+        let generations = changes.layouts.iter().map(|layout| layout.generation());
+        self.prepared.lock().unwrap().extend(generations);
         self.inner.prepare(changes).await
     }
     async fn identity(&self, project: &ProjectName) -> Result<Option<StoreIdentity>> {
         self.inner.identity(project).await
     }
     async fn reclaim(&self, project: &ProjectName, retired: &[Generation]) -> Result<ReclaimReport> {
+        self.prepared
+            .lock()
+            .unwrap()
+            .retain(|generation| !retired.contains(generation));
         self.inner.reclaim(project, retired).await
     }
     async fn check(&self) -> Result<Health> {

@@ -4,12 +4,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use larder_base::error::suggest;
 use larder_base::model::{FeatureService, Kind, Reference, ServiceItem};
-use larder_base::{Value, ValueType};
+use larder_base::{JoinKey, ValueType};
 
 use super::{Check, Target, absent};
+use crate::items::{self, Role};
 
-/// Columns of a service by name without case: the reference behind each, and its item.
-type Columns = BTreeMap<String, (String, usize)>;
+/// Columns of a service by what tells them apart.
+type Columns = BTreeMap<String, Column>;
+
+/// What a column of a service stands for.
+struct Column {
+    role: Role,
+    feature: String,
+    /// For messages.
+    described: String,
+    /// Number of its item.
+    item: usize,
+}
 
 impl<'a> Check<'a> {
     pub(super) fn service(&mut self, service: &FeatureService) {
@@ -31,13 +42,20 @@ impl<'a> Check<'a> {
                 self.item(name, i, &["view"], message, help);
                 continue;
             };
-            self.role(name, i, item, target);
+            let join_keys = self.join_keys(target);
+            self.role(name, i, item, target, &join_keys);
             if let Target::OnDemand(view) = target {
                 on_demand.push(view.name.as_str());
             }
             for (feature, value_type) in self.wanted(name, i, item, target) {
                 self.default_fits(name, i, item, feature, value_type);
-                self.column(name, i, item, feature, &mut columns);
+                let column = Column {
+                    role: Role::new(item, &join_keys),
+                    feature: feature.to_owned(),
+                    described: described(item, feature),
+                    item: i,
+                };
+                self.column(name, item, column, &mut columns);
             }
         }
         self.request(name, on_demand);
@@ -69,28 +87,45 @@ impl<'a> Check<'a> {
         target: Target<'a>,
     ) -> Vec<(&'a str, ValueType)> {
         let features = target.features();
-        let Some(names) = &item.features else {
-            return features;
-        };
-        let mut wanted = Vec::with_capacity(names.len());
-        for name in names {
-            match features.iter().find(|(known, _)| *name == **known) {
-                Some(known) => wanted.push(*known),
-                None => self.item(
-                    service,
-                    i,
-                    &["features", name.as_str()],
-                    format!("there is no feature `{name}` in view `{}`", item.view),
-                    suggest(name.as_str(), features.iter().map(|(known, _)| *known)),
-                ),
-            }
+        let (wanted, unknown) = items::features(item, &features, |(name, _)| name);
+        for name in unknown {
+            self.item(
+                service,
+                i,
+                &["features", name.as_str()],
+                format!("there is no feature `{name}` in view `{}`", item.view),
+                suggest(name.as_str(), features.iter().map(|(known, _)| *known)),
+            );
         }
         wanted
     }
 
-    fn role(&mut self, service: &str, i: usize, item: &ServiceItem, target: Target<'a>) {
-        let view = match target {
-            Target::View(view) => view,
+    /// The join keys of a view, as far as its entities are there; on-demand views have none.
+    fn join_keys(&self, target: Target<'a>) -> Vec<JoinKey> {
+        let Target::View(view) = target else {
+            return Vec::new();
+        };
+        let entities = view.entities.iter();
+        let entities = entities.filter_map(|entity| self.catalog.entities.get(entity));
+        let keys = entities.flat_map(|entity| &entity.join_keys).map(|key| JoinKey {
+            name: key.name.clone(),
+            value_type: key.value_type,
+        });
+        let mut keys: Vec<JoinKey> = keys.collect();
+        keys.sort_by(|a, b| a.name.cmp(&b.name));
+        keys
+    }
+
+    fn role(
+        &mut self,
+        service: &str,
+        i: usize,
+        item: &ServiceItem,
+        target: Target<'a>,
+        join_keys: &[JoinKey],
+    ) {
+        match target {
+            Target::View(_) => {}
             Target::OnDemand(_) => {
                 if item.alias.is_some() || !item.keys.is_empty() {
                     let key = if item.alias.is_some() { "as" } else { "keys" };
@@ -116,17 +151,8 @@ impl<'a> Check<'a> {
                 }
                 return;
             }
-        };
-        let catalog = self.catalog;
-        let entities = view
-            .entities
-            .iter()
-            .filter_map(|entity| catalog.entities.get(entity));
-        let keys: Vec<&str> = entities
-            .flat_map(|entity| &entity.join_keys)
-            .map(|key| key.name.as_str())
-            .collect();
-        for key in item.keys.keys().filter(|key| !keys.contains(&key.as_str())) {
+        }
+        for key in items::unknown_keys(item, join_keys) {
             let index = i.to_string();
             self.wrong_key(
                 Kind::FeatureService,
@@ -135,7 +161,7 @@ impl<'a> Check<'a> {
                 format!("`{key}` is not a join key of view `{}`", item.view),
                 format!(
                     "`keys:` maps a join key to a column of the request; {}",
-                    suggest(key.as_str(), keys.iter().copied())
+                    suggest(key.as_str(), join_keys.iter().map(|key| key.name.as_str()))
                 ),
             );
         }
@@ -149,9 +175,7 @@ impl<'a> Check<'a> {
         feature: &str,
         value_type: ValueType,
     ) {
-        if let Some(default) = &item.default
-            && let Err(error) = Value::from_json(default, value_type)
-        {
+        if let Err(error) = items::default(item, value_type) {
             self.item(
                 service,
                 i,
@@ -167,23 +191,20 @@ impl<'a> Check<'a> {
     }
 
     /// Each column stands for one feature of one view under one set of keys.
-    fn column(&mut self, service: &str, i: usize, item: &ServiceItem, feature: &str, columns: &mut Columns) {
-        let column = match &item.alias {
-            Some(alias) => format!("{alias}__{feature}"),
-            None => feature.to_owned(),
-        };
-        let reference = described(item, feature);
-        match columns.get(&column.to_lowercase()) {
+    fn column(&mut self, service: &str, item: &ServiceItem, column: Column, columns: &mut Columns) {
+        let name = items::column(item, &column.feature, false);
+        match columns.get(&items::comparable(&name)) {
             None => {
-                columns.insert(column.to_lowercase(), (reference, i));
+                columns.insert(items::comparable(&name), column);
             }
             // The same feature a second time only adds its default.
-            Some((known, _)) if *known == reference => {}
-            Some((known, first)) => {
+            Some(known) if known.role == column.role && known.feature == column.feature => {}
+            Some(known) => {
                 let message = format!(
-                    "the column `{column}` of feature service `{service}` would be both {known} and {reference}"
+                    "the column `{name}` of feature service `{service}` would be both {} and {}",
+                    known.described, column.described
                 );
-                let index = first.to_string();
+                let index = known.item.to_string();
                 let path = ["features", &index];
                 let place = self.set.place(
                     &larder_base::model::ObjectId::new(Kind::FeatureService, service),
@@ -194,7 +215,7 @@ impl<'a> Check<'a> {
                     .unwrap_or_default();
                 self.item(
                     service,
-                    i,
+                    column.item,
                     &[],
                     message,
                     format!(
@@ -251,7 +272,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A feature as an item asks for it, with its role and keys: what makes two of them the same.
+/// A feature as an item asks for it, with its role and keys.
 fn described(item: &ServiceItem, feature: &str) -> String {
     let mut text = format!("`{}:{feature}`", item.view);
     if let Some(alias) = &item.alias {

@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod schema;
+mod services;
 
 use std::path::Path;
 use std::time::Instant;
