@@ -65,7 +65,8 @@ impl Rows {
             .iter()
             .map(|name| columns.types.contains_key(name))
             .collect();
-        let guesses = settle(&file, &texts, &looks_like, &declared).map_err(bad)?;
+        let look = || settle(&file, &texts, &looks_like, &declared);
+        let guesses = noticed.guesses(look).map_err(bad)?;
         skip_mark(&mut file)?;
         let reader = arrow_csv::ReaderBuilder::new(texts)
             .with_header(true)

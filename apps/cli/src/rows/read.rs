@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -61,6 +61,8 @@ pub(super) struct Noticed {
     limit: Option<u64>,
     /// Wall-clock times that a clock change skips or repeats, by column.
     unclear: Arc<Mutex<BTreeMap<String, UnclearTimes>>>,
+    /// What the columns of a CSV hold that nobody declared.
+    guesses: Arc<OnceLock<Vec<DataType>>>,
 }
 
 impl Noticed {
@@ -73,6 +75,25 @@ impl Noticed {
         if found.count > 0 {
             let mut unclear = self.unclear.lock().unwrap_or_else(PoisonError::into_inner);
             unclear.entry(column.to_owned()).or_default().merge(found);
+        }
+    }
+
+    /// For another reading of the same file: what was learned stays, and nothing is told twice.
+    fn again(&self) -> Self {
+        Self {
+            guesses: self.guesses.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What the columns hold, looked at once.
+    pub(super) fn guesses<E>(
+        &self,
+        look: impl FnOnce() -> Result<Vec<DataType>, E>,
+    ) -> Result<Vec<DataType>, E> {
+        match self.guesses.get() {
+            Some(known) => Ok(known.clone()),
+            None => look().map(|found| self.guesses.get_or_init(|| found).clone()),
         }
     }
 
@@ -189,7 +210,7 @@ impl EntitySource for FileRows {
         // What is read a second time was noticed before.
         let noticed = match *first {
             None => self.noticed.clone(),
-            Some(_) => Noticed::default(),
+            Some(_) => self.noticed.again(),
         };
         if *first.get_or_insert(version) != version {
             return Err(changed(&self.path));

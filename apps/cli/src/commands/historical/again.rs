@@ -75,6 +75,9 @@ pub(super) async fn repeat(
     let mut document = made.document(out);
     document["same"] = json!(same);
     let mut report = made.lines(out, Report::new(document));
+    for warning in &made.report.warnings {
+        report = report.text(format!("warning: {warning}"));
+    }
     let others = definition_differences(&manifest.inputs.definitions, &made.manifest.inputs.definitions);
     for other in &others {
         report = report.text(format!(
