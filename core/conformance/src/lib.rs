@@ -7,6 +7,7 @@
 //! - Cases ask for declared capabilities. One that does not apply is skipped with a reason; an undeclared ability is
 //!   tested to answer `Unsupported` and to change nothing.
 //! - [`oracle`] is the point-in-time rule as naive nested loops; [`table`] and the files in `cases/` are its examples.
+//! - [`FaultProxy`] stands between a client and a server, and makes the line as bad as lines get.
 //! - [`history`] generates random histories with late rows and answers them naively, for tests that what a model is
 //!   trained on is what it is served.
 //!
@@ -49,6 +50,7 @@ pub mod history;
 mod offline;
 mod online;
 pub mod oracle;
+mod proxy;
 mod registry;
 mod report;
 mod rng;
@@ -58,6 +60,7 @@ pub use case::{CaseInfo, Options};
 pub use fixture::{Loaded, OfflineFixture, OnlineFixture, RegistryFixture, SourceTable};
 pub use offline::{offline_cases, run_offline, run_offline_with};
 pub use online::{online_cases, run_online, run_online_with};
+pub use proxy::FaultProxy;
 pub use registry::{registry_cases, run_registry, run_registry_with};
 pub use report::{CaseReport, Outcome, Report};
 pub use rng::Rng;

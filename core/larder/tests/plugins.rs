@@ -18,6 +18,9 @@ fn expected() -> Vec<(Role, &'static str)> {
     if cfg!(feature = "parquet") {
         list.push((Role::Offline, "parquet"));
     }
+    if cfg!(feature = "redis") {
+        list.push((Role::Online, "redis"));
+    }
     list.sort_unstable();
     list
 }

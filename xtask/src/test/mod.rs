@@ -2,12 +2,14 @@
 //!
 //! All steps run even when one fails, since a person wants to hear of everything at once.
 
+mod redis;
 mod s3;
 mod steps;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::shell::{Failure, Result};
+use crate::shell::{self, Failure, Result};
 use steps::{STEPS, Step};
 
 /// What a step that succeeded wants to be said at the very end, above all what it did not check.
@@ -46,6 +48,14 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
             "failed: {0}; again: cargo xtask test --only {0}",
             failed.join(",")
         )))
+    }
+}
+
+/// Cargo's folder for what it builds.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => shell::root().join(folder),
+        None => Path::new(&shell::root()).join("target"),
     }
 }
 

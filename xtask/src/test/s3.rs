@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ impl Drop for Server {
 
 /// The server's program, built when it is not there yet.
 fn installed() -> Result<PathBuf> {
-    let tools = target().join("tools");
+    let tools = super::target().join("tools");
     let root = tools.join(format!("{NAME}-{VERSION}"));
     let program = root
         .join("bin")
@@ -116,12 +116,4 @@ fn installed() -> Result<PathBuf> {
         shell::run(&mut command)?;
     }
     Ok(program)
-}
-
-/// Cargo's folder for what it builds.
-fn target() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => shell::root().join(folder),
-        None => Path::new(&shell::root()).join("target"),
-    }
 }

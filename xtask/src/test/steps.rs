@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::Notes;
+use super::redis::Programs;
 use super::s3::Server;
 use crate::shell::{self, Failure, Result};
 use crate::tidy::model;
@@ -27,6 +28,11 @@ pub(super) const STEPS: &[Step] = &[
         "s3",
         "do the stores that know S3 keep their contract on a real server?",
         s3,
+    ),
+    step(
+        "redis",
+        "does the Redis store keep its contract on real servers, clusters and sentinels?",
+        redis,
     ),
     step("doctest", "do the examples in the documentation run?", doctest),
     step("clippy", "are there warnings?", clippy),
@@ -73,13 +79,27 @@ fn test() -> Result<Notes> {
 /// The same build as `test`, and only what that step left out.
 fn s3() -> Result<Notes> {
     let server = Server::start()?;
+    done(server.tell(&mut ignored("s3")))
+}
+
+/// The same build, too; the tests start their servers themselves.
+fn redis() -> Result<Notes> {
+    let programs = Programs::find()?;
+    done(programs.tell(&mut ignored("redis")))
+}
+
+/// The tests in the module of a backend, which are ignored where there is no server.
+fn ignored(module: &str) -> Command {
     let mut command = match shell::answers(&mut cargo("nextest --version")) {
-        true => {
-            cargo("nextest run --workspace --all-features --no-fail-fast --run-ignored only -E test(/^s3::/)")
-        }
-        false => cargo("test --workspace --all-features --no-fail-fast --test it -- --ignored s3::"),
+        true => cargo("nextest run --workspace --all-features --no-fail-fast --run-ignored only -E"),
+        false => cargo("test --workspace --all-features --no-fail-fast --test it -- --ignored"),
     };
-    done(server.tell(&mut command))
+    if command.get_args().any(|word| word == "nextest") {
+        command.arg(format!("test(/^{module}::/)"));
+    } else {
+        command.arg(format!("{module}::"));
+    }
+    command
 }
 
 fn doctest() -> Result<Notes> {

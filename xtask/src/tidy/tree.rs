@@ -15,6 +15,7 @@ pub(crate) struct Trees {
     base: BTreeSet<String>,
     core: BTreeSet<String>,
     online: BTreeSet<String>,
+    redis: BTreeSet<String>,
     default: BTreeSet<String>,
 }
 
@@ -24,6 +25,7 @@ impl Trees {
             base: tree(&["larder-base"])?,
             core: tree(&["larder-core"])?,
             online: tree(&["larder", "--no-default-features", "--features", "local"])?,
+            redis: tree(&["larder", "--no-default-features", "--features", "redis"])?,
             default: tree(&["larder"])?,
         })
     }
@@ -36,6 +38,10 @@ impl Trees {
             format!(
                 "{} (limit {ONLINE_LIMIT})",
                 line("larder with only `local`, the online build", &self.online)
+            ),
+            format!(
+                "{} (limit {ONLINE_LIMIT})",
+                line("larder with only `redis`", &self.redis)
             ),
             line("larder with default features", &self.default),
         ]
@@ -59,13 +65,19 @@ impl Trees {
         };
         refuse("larder-base", &self.base, &|name| heavy(name) || is_arrow(name));
         refuse("larder-core", &self.core, &heavy);
-        refuse("larder with only `local`", &self.online, &|name| {
-            heavy(name) || is_arrow(name)
-        });
-        if self.online.len() > ONLINE_LIMIT {
-            let count = self.online.len();
+        let builds = [
+            ("larder with only `local`", &self.online),
+            ("larder with only `redis`", &self.redis),
+        ];
+        for (place, tree) in builds {
+            // The client of the backend itself is what the build is for.
+            let own = |name: &str| place.contains(&format!("`{name}`"));
+            refuse(place, tree, &|name| (heavy(name) && !own(name)) || is_arrow(name));
+        }
+        for (place, tree) in builds.into_iter().filter(|(_, tree)| tree.len() > ONLINE_LIMIT) {
+            let count = tree.len();
             findings.push(Finding::new(
-                "larder with only `local`",
+                place,
                 format!("{count} packages, more than {ONLINE_LIMIT}"),
             ));
         }

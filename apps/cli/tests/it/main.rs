@@ -9,6 +9,8 @@ mod flow;
 mod interrupt;
 mod json;
 mod looking;
+#[cfg(feature = "redis")]
+mod redis;
 mod training;
 mod usage;
 mod world;

@@ -12,7 +12,7 @@ pub const KNOWN: &[(Role, &str, Option<&str>)] = &[
     (Role::Registry, "postgres", None),
     (Role::Online, "memory", Some("")),
     (Role::Online, "local", Some("local")),
-    (Role::Online, "redis", None),
+    (Role::Online, "redis", Some("redis")),
     (Role::Online, "dynamodb", None),
     (Role::Online, "postgres", None),
     (Role::Offline, "memory", Some("offline")),

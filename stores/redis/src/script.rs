@@ -1,0 +1,126 @@
+//! Which of two rows wins inside Redis: the script, and the same rule in Rust.
+//!
+//! The 16 version bytes of a row compare like its `(event, created)`. Lua has no such comparison: a number above 2^53
+//! loses digits, and `<` on strings follows the server's locale. So the bytes are read as four unsigned 32-bit numbers,
+//! each of which a Lua number holds exactly.
+
+use std::sync::OnceLock;
+
+use redis::Cmd;
+
+/// Writes rows that are not older than what is stored.
+///
+/// `KEYS` are the rows' keys; `ARGV` are, per key, the row and its life in milliseconds (empty for ever). Answers how
+/// many were refused as stale and how many had no row before.
+pub(crate) const NEWEST_WINS: &str = r#"
+local stale, fresh = 0, 0
+local unpack32 = struct.unpack
+for i = 1, #KEYS do
+  local key, row, life = KEYS[i], ARGV[2 * i - 1], ARGV[2 * i]
+  local old = redis.call('GETRANGE', key, 0, 23)
+  local wins = true
+  if #old < 24 then
+    fresh = fresh + 1
+  else
+    local a, b, c, d = unpack32('>I4I4I4I4', old, 9)
+    local e, f, g, h = unpack32('>I4I4I4I4', row, 9)
+    if a ~= e then wins = a < e
+    elseif b ~= f then wins = b < f
+    elseif c ~= g then wins = c < g
+    else wins = d <= h end
+  end
+  if not wins then
+    stale = stale + 1
+  elseif life == '' then
+    redis.call('SET', key, row)
+  else
+    redis.call('SET', key, row, 'PX', life)
+  end
+end
+return {stale, fresh}
+"#;
+
+/// Sets an identity mark if it still holds what the caller saw.
+///
+/// `KEYS[1]` is the mark, `ARGV` what was seen and what shall be.
+pub(crate) const SWAP_MARK: &str = r#"
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2])
+end
+return redis.call('GET', KEYS[1])
+"#;
+
+/// The name of [`NEWEST_WINS`] in the server's cache.
+pub(crate) fn newest_wins_sha() -> &'static str {
+    static SCRIPT: OnceLock<redis::Script> = OnceLock::new();
+    SCRIPT.get_or_init(|| redis::Script::new(NEWEST_WINS)).get_hash()
+}
+
+/// The command that puts the script into the server's cache.
+pub(crate) fn load() -> Cmd {
+    let mut command = redis::cmd("SCRIPT");
+    command.arg("LOAD").arg(NEWEST_WINS);
+    command
+}
+
+/// The rule of the script in Rust: whether a row replaces what is stored.
+#[cfg(test)]
+pub(crate) fn wins(stored: &[u8], row: &[u8]) -> bool {
+    if stored.len() < 24 {
+        return true;
+    }
+    let words = |bytes: &[u8]| -> [u32; 4] {
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        [word(8), word(12), word(16), word(20)]
+    };
+    words(stored) <= words(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_base::Micros;
+    use larder_base::row::version_bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(event: i64, created: Option<i64>) -> Vec<u8> {
+        let mut row = vec![0; 8];
+        row.extend_from_slice(&version_bytes(Micros(event), created.map(Micros)));
+        row
+    }
+
+    fn instant() -> impl Strategy<Value = i64> {
+        let edges = [
+            i64::MIN,
+            i64::MIN + 1,
+            -(1 << 53) - 1,
+            -(1 << 53),
+            -(1 << 32),
+            -1,
+            0,
+            1,
+            1 << 31,
+            1 << 32,
+            1 << 53,
+            (1 << 53) + 1,
+            i64::MAX - 1,
+            i64::MAX,
+        ];
+        prop_oneof![any::<i64>(), prop::sample::select(edges.to_vec()), -3_i64..3]
+    }
+
+    proptest! {
+        #[test]
+        fn words_compare_like_times(a in instant(), b in instant(), c in prop::option::of(instant()), d in prop::option::of(instant())) {
+            let newer = (b, d.unwrap_or(i64::MIN)) >= (a, c.unwrap_or(i64::MIN));
+            prop_assert_eq!(wins(&row(a, c), &row(b, d)), newer);
+        }
+    }
+
+    #[test]
+    fn what_is_no_row_is_replaced() {
+        assert!(wins(b"", &row(i64::MIN, None)));
+        assert!(wins(b"garbage", &row(i64::MIN, None)));
+    }
+}

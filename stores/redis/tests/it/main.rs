@@ -1,0 +1,3 @@
+//! Whether the store keeps its contract on real servers, and on ones that fail.
+
+mod redis;
