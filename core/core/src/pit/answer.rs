@@ -1,6 +1,6 @@
 //! Which source rows have to be fetched, and which of them goes to which spine row?
 
-use super::cells::zeros;
+use super::cells::{filled, zeros};
 use super::parallel;
 use super::resolve::{LAST, Winners};
 use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType, UInt32Type};
@@ -142,7 +142,7 @@ fn sorted(all: &[Winners]) -> (Vec<u64>, Vec<Vec<u32>>) {
 
 /// A bitmap of the positions of all winners.
 fn marked(all: &[Winners], words: usize, threads: usize) -> Vec<u64> {
-    let marks: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    let marks: Vec<AtomicU64> = filled((0..words).map(|_| AtomicU64::new(0)));
     for winners in all {
         let shares = parallel::ranges(winners.used.len(), threads, 1);
         parallel::each(shares, threads, |share| {

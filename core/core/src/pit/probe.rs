@@ -404,7 +404,7 @@ fn unite(all: &mut [u64], some: &[u64]) {
 }
 
 /// Rows of a block: enough for misses to overlap, few enough for their cache lines to stay in the first level.
-const BLOCK: usize = 256;
+const BLOCK: usize = 128;
 
 /// The rows of a block that are still in play, compacted after every step.
 #[derive(Debug)]

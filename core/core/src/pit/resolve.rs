@@ -1,6 +1,7 @@
 //! Which source row answers each spine row?
 
 use super::bucket::{Buckets, Part, Slot};
+use super::cells::filled;
 use super::parallel;
 use super::probe::Scanned;
 use super::{Knowledge, SpineIndex, ViewRule};
@@ -160,7 +161,7 @@ pub(super) fn resolve(index: &SpineIndex, rule: &ViewRule, mut all: Gathered, th
         }
     }
 
-    let winner: Vec<AtomicU32> = (0..rows).map(|_| AtomicU32::new(NULL_KEY)).collect();
+    let winner: Vec<AtomicU32> = filled((0..rows).map(|_| AtomicU32::new(NULL_KEY)));
     let shares = index.shares(threads * SHARES_PER_THREAD);
     let lengths = || shares.iter().map(|share| share.positions.len());
     let main = all.main.parts(lengths());
