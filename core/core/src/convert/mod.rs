@@ -12,7 +12,7 @@ pub use coerce::{UnclearTimes, accepts, coerce, unclear_times};
 pub use columns::{ColumnFill, block_column};
 pub use keys::{encode_keys, key_arrays};
 pub use pack::pack_rows;
-pub use scan::{PARTITION, SourceColumns, TIE_BREAK_COLUMN, concat_rows, tie_rows};
+pub use scan::{PARTITION, SourceColumns, TIE_BREAK_COLUMN, align_rows, concat_rows, tie_rows};
 pub use values::{array_of, null_array, value_at};
 pub use zone::Zone;
 

@@ -39,17 +39,35 @@ pub fn tie_rows(columns: &[ArrayRef]) -> Result<Option<Rows>> {
         .map_err(|error| Error::internal("tie-break columns could not be compared").source(error))
 }
 
-/// Several batches of the same rows as one. Columns are matched by name, because Arrow's own
-/// `concat_batches` goes by position and mixes up columns that only stand in another order.
+/// Several batches of the same rows as one; columns as in [`align_rows`].
 ///
 /// # Errors
 /// `Input` when there is no batch, or when one has other columns or types than the first.
 pub fn concat_rows(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    if let [one] = batches {
+        return Ok(one.clone());
+    }
+    let same = align_rows(batches)?;
+    let schema = same.first().map(RecordBatch::schema);
+    concat_batches(&schema.ok_or_else(no_rows)?, &same)
+        .map_err(|error| Error::input("the batches are too large together").source(error))
+}
+
+fn no_rows() -> Error {
+    Error::input("there are no rows")
+}
+
+/// Batches of the same rows with the columns of the first, in its order. Columns are matched by name, because what
+/// Arrow itself does with several batches goes by position and mixes up columns that only stand in another order.
+///
+/// # Errors
+/// `Input` when there is no batch, or when one has other columns or types than the first.
+pub fn align_rows(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let [first, rest @ ..] = batches else {
-        return Err(Error::input("there are no rows"));
+        return Err(no_rows());
     };
     if rest.is_empty() {
-        return Ok(first.clone());
+        return Ok(vec![first.clone()]);
     }
     let other = |what: String| Error::input(format!("the batches have different columns: {what}"));
     let schema = first.schema_ref();
@@ -103,8 +121,7 @@ pub fn concat_rows(batches: &[RecordBatch]) -> Result<RecordBatch> {
             aligned.map_err(|error| Error::internal("columns could not be put in order").source(error))?,
         );
     }
-    concat_batches(&schema, &same)
-        .map_err(|error| Error::input("the batches are too large together").source(error))
+    Ok(same)
 }
 
 /// Finds and coerces the columns of one source for one scan; shared by all stores that read

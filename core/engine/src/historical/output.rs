@@ -240,7 +240,8 @@ impl Running {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.tally.polled();
         let asked = Instant::now();
-        let zipped = self.zip.next().await?;
+        let most = self.spine.at_hand(self.zip.done());
+        let zipped = self.zip.next(most).await?;
         self.tally.joined(asked.elapsed());
         let Some(zipped) = zipped else {
             self.tally.finish(&self.zip, &mut self.report.lock());

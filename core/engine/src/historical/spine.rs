@@ -6,8 +6,9 @@ use std::sync::Arc;
 use larder_base::error::suggest;
 use larder_base::{Error, JoinKey, Result, ValueType};
 use larder_core::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use larder_core::arrow::datatypes::{Schema, SchemaRef};
-use larder_core::convert::{UnclearTimes, Zone, coerce, concat_rows, unclear_times};
+use larder_core::arrow::compute::concat::concat;
+use larder_core::arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use larder_core::convert::{UnclearTimes, Zone, align_rows, coerce, concat_rows, unclear_times};
 use larder_core::{EntityRows, OfflineOptions};
 
 use futures::TryStreamExt;
@@ -27,15 +28,8 @@ pub(super) struct Spine {
 
 #[derive(Debug)]
 enum Place {
-    Held {
-        /// The caller's rows, untouched.
-        rows: RecordBatch,
-        reduced: Reduced,
-    },
-    Aside {
-        aside: Aside,
-        again: Again,
-    },
+    Held(Held),
+    Aside { aside: Aside, again: Again },
 }
 
 impl Spine {
@@ -46,11 +40,13 @@ impl Spine {
         parameters: &Parameters,
     ) -> Result<Self> {
         let reducer = Reducer::new(resolved, parameters)?;
-        let rows = first_rows(one_batch(batches)?, parameters.limit);
-        let reduced = reducer.reduce(&rows, 0)?;
-        let unclear = reducer.unclear(&rows, 0);
+        let held = Held::new(batches, &reducer, parameters.limit)?;
+        let mut unclear = UnclearTimes::default();
+        for (batch, first) in held.batches.iter().zip(&held.starts) {
+            unclear.merge(reducer.unclear(batch, *first as u64));
+        }
         Ok(Self {
-            place: Place::Held { rows, reduced },
+            place: Place::Held(held),
             reducer,
             unclear,
         })
@@ -113,7 +109,7 @@ impl Spine {
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         match &self.place {
-            Place::Held { reduced, .. } => reduced.times.len(),
+            Place::Held(held) => held.reduced.times.len(),
             Place::Aside { aside, .. } => usize::try_from(aside.files.rows).unwrap_or(usize::MAX),
         }
     }
@@ -121,7 +117,7 @@ impl Spine {
     /// The caller's columns.
     pub(super) fn schema(&self) -> &SchemaRef {
         match &self.place {
-            Place::Held { rows, .. } => rows.schema_ref(),
+            Place::Held(held) => held.batches[0].schema_ref(),
             Place::Aside { again, .. } => again.schema(),
         }
     }
@@ -140,21 +136,28 @@ impl Spine {
     /// What stores are asked with.
     pub(super) fn entity_rows(&self) -> EntityRows {
         match &self.place {
-            Place::Held { reduced, .. } => EntityRows::batches(reduced.keys.clone(), reduced.times.clone()),
+            Place::Held(held) => EntityRows::batches(held.reduced.keys.clone(), held.reduced.times.clone()),
             Place::Aside { aside, .. } => EntityRows::Files(aside.files.clone()),
         }
     }
 
-    /// Consecutive rows as the caller gave them, and their times. Windows follow one another.
+    /// How many rows from `start` on come without being copied together.
+    pub(super) fn at_hand(&self, start: usize) -> usize {
+        match &self.place {
+            Place::Held(held) => held.at_hand(start),
+            Place::Aside { .. } => usize::MAX,
+        }
+    }
+
+    /// Consecutive rows as the caller gave them, no more than are [`at_hand`](Self::at_hand), and their times. Windows
+    /// follow one another.
     pub(super) async fn window(
         &mut self,
         start: usize,
         rows: usize,
     ) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
         match &mut self.place {
-            Place::Held { rows: all, reduced } => {
-                Ok((all.slice(start, rows), reduced.times.slice(start, rows)))
-            }
+            Place::Held(held) => Ok((held.slice(start, rows), held.reduced.times.slice(start, rows))),
             Place::Aside { again, .. } => {
                 let batch = again.take(rows).await?;
                 let times = self.reducer.times(&batch, start as u64)?;
@@ -164,11 +167,107 @@ impl Spine {
     }
 }
 
+/// Entity rows in memory.
+#[derive(Debug)]
+struct Held {
+    /// The caller's rows, untouched; at least one batch.
+    batches: Vec<RecordBatch>,
+    /// The first row of each batch.
+    starts: Vec<usize>,
+    reduced: Reduced,
+}
+
+/// Rows from which on a batch is worth an output batch of its own; smaller neighbours are joined.
+const ENOUGH_ROWS: usize = 16_384;
+
+impl Held {
+    fn new(batches: &[RecordBatch], reducer: &Reducer, limit: Option<u64>) -> Result<Self> {
+        let batches = joined(batches, limit)?;
+        let (mut starts, mut keys, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = 0;
+        for batch in &batches {
+            let reduced = reducer.reduce(batch, rows as u64)?;
+            starts.push(rows);
+            keys.push(reduced.keys);
+            times.push(reduced.times);
+            rows += batch.num_rows();
+        }
+        let reduced = Reduced::together(&keys, &times)?;
+        Ok(Self {
+            batches,
+            starts,
+            reduced,
+        })
+    }
+
+    /// The last batch that begins at or before a row; empty ones hold no row.
+    fn batch_of(&self, row: usize) -> usize {
+        self.starts
+            .partition_point(|start| *start <= row)
+            .saturating_sub(1)
+    }
+
+    fn at_hand(&self, start: usize) -> usize {
+        let batch = self.batch_of(start);
+        self.starts[batch] + self.batches[batch].num_rows() - start
+    }
+
+    fn slice(&self, start: usize, rows: usize) -> RecordBatch {
+        let batch = self.batch_of(start);
+        self.batches[batch].slice(start - self.starts[batch], rows)
+    }
+}
+
+/// Batches of one schema, of a good size, and no more rows than the limit.
+fn joined(batches: &[RecordBatch], limit: Option<u64>) -> Result<Vec<RecordBatch>> {
+    let wrong = |error: Error| Error::input(format!("the entity rows: {}", error.message()));
+    if batches.is_empty() {
+        return Err(
+            Error::input("there are no entity rows").help("give at least one row with keys and a time")
+        );
+    }
+    let mut left = limit.unwrap_or(u64::MAX);
+    let (mut large, mut small, mut rows) = (Vec::new(), Vec::new(), 0);
+    for batch in align_rows(batches).map_err(wrong)? {
+        let batch = first_rows(batch, Some(left));
+        left -= batch.num_rows() as u64;
+        if rows > 0 && (rows >= ENOUGH_ROWS || batch.num_rows() >= ENOUGH_ROWS) {
+            large.push(concat_rows(&small).map_err(wrong)?);
+            (small, rows) = (Vec::new(), 0);
+        }
+        rows += batch.num_rows();
+        // Empty ones only say what columns there are.
+        if batch.num_rows() > 0 || small.is_empty() && large.is_empty() {
+            small.push(batch);
+        }
+    }
+    if !small.is_empty() {
+        large.push(concat_rows(&small).map_err(wrong)?);
+    }
+    Ok(large)
+}
+
 /// Distinct (column, type) pairs in canonical Arrow types, and `T` without nulls.
 #[derive(Debug)]
 struct Reduced {
     keys: Vec<ArrayRef>,
     times: TimestampMicrosecondArray,
+}
+
+impl Reduced {
+    fn together(keys: &[Vec<ArrayRef>], times: &[TimestampMicrosecondArray]) -> Result<Self> {
+        let joined = |parts: &[&dyn Array]| {
+            concat(parts)
+                .map_err(|error| Error::input("the entity rows are too large together").source(error))
+        };
+        let column = |at: usize| joined(&keys.iter().map(|keys| keys[at].as_ref()).collect::<Vec<_>>());
+        let columns = keys.first().map_or(0, Vec::len);
+        let all = joined(&times.iter().map(|times| times as &dyn Array).collect::<Vec<_>>())?;
+        Ok(Self {
+            keys: (0..columns).map(column).collect::<Result<_>>()?,
+            times: all.as_primitive::<TimestampMicrosecondType>().clone(),
+        })
+    }
 }
 
 /// What is taken of entity rows.
@@ -261,16 +360,6 @@ fn first_rows(rows: RecordBatch, limit: Option<u64>) -> RecordBatch {
     match rows.num_rows() > limit {
         true => rows.slice(0, limit),
         false => rows,
-    }
-}
-
-fn one_batch(batches: &[RecordBatch]) -> Result<RecordBatch> {
-    match batches {
-        [] => {
-            Err(Error::input("there are no entity rows").help("give at least one row with keys and a time"))
-        }
-        batches => concat_rows(batches)
-            .map_err(|error| Error::input(format!("the entity rows: {}", error.message()))),
     }
 }
 

@@ -56,8 +56,13 @@ impl Zip {
             .collect()
     }
 
-    /// The next rows; `None` when all were handed out.
-    pub(super) async fn next(&mut self) -> Result<Option<Zipped>> {
+    /// How many rows were handed out.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// The next rows, at least one and at most `most`; `None` when all were handed out.
+    pub(super) async fn next(&mut self, most: usize) -> Result<Option<Zipped>> {
         for part in &mut self.parts {
             while part.pending.as_ref().is_none_or(|batch| batch.rows == 0) {
                 match part.batches.next().await {
@@ -80,6 +85,7 @@ impl Zip {
         }
         // Without any view there is nothing to wait for: all rows at once.
         let rows = pending.into_iter().min().unwrap_or(self.rows - self.done);
+        let rows = rows.min(most);
         // Every stream was polled to its end by now, so every report is complete.
         if rows == 0 {
             return Ok(None);
