@@ -65,11 +65,13 @@ impl Programs {
     }
 
     fn work(&self) -> bool {
-        let Some((bin, _)) = &self.unpacked else {
+        let Some((bin, lib)) = &self.unpacked else {
             return true;
         };
-        let answers =
-            |name: &str| shell::answers(self.tell(&mut Command::new(bin.join(name))).arg("--version"));
+        let answers = |name: &str| {
+            let mut command = Command::new(bin.join(name));
+            shell::answers(command.env("LD_LIBRARY_PATH", lib).arg("--version"))
+        };
         answers("redis-server") && answers("redis-cli")
     }
 
@@ -79,8 +81,7 @@ impl Programs {
             None => command,
             Some((bin, lib)) => command
                 .env("LARDER_TEST_REDIS_BIN", bin)
-                .env("LARDER_TEST_REDIS_LIB", lib)
-                .env("LD_LIBRARY_PATH", library_path(lib)),
+                .env("LARDER_TEST_REDIS_LIB", lib),
         }
     }
 }
@@ -88,16 +89,6 @@ impl Programs {
 fn on_path() -> bool {
     let answers = |name: &str| shell::answers(Command::new(name).arg("--version"));
     answers("redis-server") && answers("redis-cli")
-}
-
-/// The folder in front of what the machine searches already.
-fn library_path(lib: &Path) -> std::ffi::OsString {
-    let mut path = lib.as_os_str().to_owned();
-    if let Some(own) = std::env::var_os("LD_LIBRARY_PATH").filter(|own| !own.is_empty()) {
-        path.push(":");
-        path.push(own);
-    }
-    path
 }
 
 fn fetch(folder: &Path) -> Result<()> {
@@ -174,6 +165,6 @@ mod tests {
         assert_eq!(command.get_envs().count(), 0);
         let programs = Programs::in_folder(Path::new("/nowhere"));
         programs.tell(&mut command);
-        assert!(!programs.work() && command.get_envs().count() == 3);
+        assert!(!programs.work() && command.get_envs().count() == 2);
     }
 }

@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod faults;
 mod layout;
+mod meters;
 mod recovery;
 mod script;
 mod sentinel;
