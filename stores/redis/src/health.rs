@@ -15,10 +15,10 @@ const SKEW: i64 = 2_000_000;
 
 /// Asks every primary how it is, and tries what the store does.
 pub(crate) async fn check(backend: &Backend, settings: &Settings, now: Micros) -> Result<Health> {
+    probe(backend, settings).await?;
     match backend {
         Backend::One(one) => {
             let state = State::of(one.primary(), settings).await.map_err(Error::from)?;
-            probe(one.primary(), settings, None).await?;
             let health = state.tell(Health::new(state.version()), now);
             Ok(state.durability(health))
         }
@@ -172,7 +172,7 @@ fn micros(time: &Value) -> Option<i64> {
 }
 
 /// Does once what the store does all the time, so that a missing right shows now.
-async fn probe(node: &Node, settings: &Settings, _slot: Option<u16>) -> Result<()> {
+async fn probe(backend: &Backend, settings: &Settings) -> Result<()> {
     let key = settings.layout.probe(&format!("{:016x}", random::u64()));
     let command = |words: &[&[u8]]| {
         let mut command = Cmd::new();
@@ -199,10 +199,9 @@ async fn probe(node: &Node, settings: &Settings, _slot: Option<u16>) -> Result<(
         command(&[b"UNLINK", &key]),
         command(&[b"SCAN", b"0", b"COUNT", b"1"]),
     ];
-    send(node, settings, commands.iter())
-        .await
-        .map(drop)
-        .map_err(Error::from)
+    // All of one key, so that one node of a cluster does all of it.
+    let commands = commands.into_iter().map(|command| (key.clone(), command));
+    backend.commands(settings, commands.collect()).await.map(drop)
 }
 
 #[cfg(test)]

@@ -325,11 +325,8 @@ impl Backend {
         }
     }
 
-    /// All primaries, with what to call them.
-    pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Node>>, Fault>
-    where
-        Self: Sized,
-    {
+    /// The primaries of a cluster, shard by shard; nothing for one server.
+    pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Node>>, Fault> {
         match self {
             Self::One(_) => Ok(Vec::new()),
             Self::Cluster(cluster) => {
