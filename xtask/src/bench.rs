@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::pit;
 use crate::shell::{self, Failure, Result};
+use crate::test::redis::Programs;
 use crate::tidy::model::{self, Member};
 
 const PACKAGE: &str = "larder-benches";
@@ -52,6 +53,9 @@ fn run(name: &str, passed_on: &[String]) -> Result<()> {
     let mut command = shell::cargo(["bench", "--package", PACKAGE, "--bench", name]);
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
+    }
+    if name == "online_redis" {
+        Programs::find()?.tell(&mut command);
     }
     shell::run(&mut command)
 }

@@ -2,7 +2,7 @@
 //!
 //! All steps run even when one fails, since a person wants to hear of everything at once.
 
-mod redis;
+pub(crate) mod redis;
 mod s3;
 mod steps;
 

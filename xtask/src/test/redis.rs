@@ -16,13 +16,13 @@ const UNWANTED: [&str; 4] = ["libc6", "adduser", "lsb-base", "sysvinit-utils"];
 
 /// The folders of the programs and of their libraries, where they are not those of the machine.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     unpacked: Option<(PathBuf, PathBuf)>,
 }
 
 impl Programs {
     /// Finds the programs, or fetches them once.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         if on_path() {
             return Ok(Self::default());
         }
@@ -76,7 +76,7 @@ impl Programs {
     }
 
     /// Tells a command where the programs are.
-    pub(super) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         match &self.unpacked {
             None => command,
             Some((bin, lib)) => command
