@@ -20,6 +20,7 @@
 #[path = "online_redis/server.rs"]
 mod server;
 
+use futures::future::join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use larder_base::memory::MemoryRegistry;
 use larder_base::{
@@ -229,13 +230,18 @@ impl Bench {
                 .collect()
         };
         let rows = batches(START);
-        let bare = bare_sets(server, &rows).await;
+        // More connections than these would only wait for the server.
+        let bare = bare_sets(server, &rows, 1)
+            .await
+            .min(bare_sets(server, &rows, 2).await);
         writeln!(
             report,
             "\n{WRITTEN} rows of 10 features\n  set     {:>8.0} rows/s",
             per_second(bare)
         )
         .expect("a string grows");
+        let mut connection = server.connect().await;
+        let before = number(&mut connection, "memory", "used_memory").await;
         let options = WriteOptions::default();
         for (name, rows) in [("first", &rows), ("again", &rows), ("newer", &batches(START + 1))] {
             let began = Instant::now();
@@ -254,6 +260,9 @@ impl Bench {
             )
             .expect("a string grows");
         }
+        let after = number(&mut connection, "memory", "used_memory").await;
+        let bytes = (after - before) as f64 / WRITTEN as f64;
+        writeln!(report, "  {bytes:.0} bytes of Redis per row").expect("a string grows");
     }
 }
 
@@ -262,12 +271,12 @@ fn per_second(took: Duration) -> f64 {
 }
 
 /// Writes the rows under keys as long as the store's, with nothing but `SET`.
-async fn bare_sets(server: &Server, batches: &[OnlineWrite]) -> Duration {
-    let connection = server.connect().await;
+async fn bare_sets(server: &Server, batches: &[OnlineWrite], connections: usize) -> Duration {
+    let connections = join_all((0..connections).map(|_| server.connect())).await;
     let began = Instant::now();
-    stream::iter(batches)
-        .for_each_concurrent(UNDER_WAY, |write| {
-            let mut connection = connection.clone();
+    stream::iter(batches.iter().enumerate())
+        .for_each_concurrent(UNDER_WAY, |(number, write)| {
+            let mut connection = connections[number % connections.len()].clone();
             async move {
                 let mut pipeline = redis::Pipeline::with_capacity(BATCH as usize);
                 for (key, row) in write.keys.iter().flatten().zip(write.rows.iter()) {
@@ -279,7 +288,7 @@ async fn bare_sets(server: &Server, batches: &[OnlineWrite]) -> Duration {
         })
         .await;
     let took = began.elapsed();
-    let mut connection = connection;
+    let mut connection = connections[0].clone();
     let _: () = redis::cmd("EVAL")
         .arg("for _, key in ipairs(redis.call('KEYS', 'bare:*')) do redis.call('DEL', key) end")
         .arg(0)
