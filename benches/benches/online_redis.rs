@@ -12,7 +12,10 @@
 //! - `set`: the same keys and values by pipelined `SET`;
 //! - `first`, `again`, `newer`: `OnlineStore::write` into nothing, of the same rows, of newer rows.
 //!
-//! Goals: `read` at most 1.15 times `bare`; `first` at least 60 %, `again` and `newer` at least 40 % of `set`. Redis
+//! Feast: its SDK on a server of its own, with the same views and 10,000 entities, where `LARDER_BENCH_PYTHON` is an
+//! interpreter that has it.
+//!
+//! Goals: `read` at most 1.15 times `bare`, and 25, 40 and 60 times faster than Feast at 1, 10 and 100 rows; `first` at least 60 %, `again` and `newer` at least 40 % of `set`. Redis
 //! itself says how many commands each read was and what a row costs in memory.
 
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -34,6 +37,7 @@ use redis::aio::MultiplexedConnection;
 use server::Server;
 use std::fmt::Write;
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,14 +48,19 @@ const BATCH: u64 = 5_000;
 const UNDER_WAY: usize = 4;
 const START: i64 = 1_750_000_000_000_000;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stderr, reason = "a bench tells what it measured")]
 async fn main() {
     let server = Server::start();
     let bench = Bench::new(&server).await;
     let mut report = String::new();
-    bench.reads(&server, &mut report).await;
+    let medians = bench.reads(&server, &mut report).await;
     bench.writes(&server, &mut report).await;
+    drop(server);
+    match std::env::var("LARDER_BENCH_PYTHON") {
+        Ok(python) => feast(&python, &medians, &mut report),
+        Err(_) => report.push_str("\nFeast: not measured, LARDER_BENCH_PYTHON is not set\n"),
+    }
     eprintln!("{report}");
 }
 
@@ -132,7 +141,8 @@ impl Bench {
         Arc::new(layout.as_ref().clone())
     }
 
-    async fn reads(&self, server: &Server, report: &mut String) {
+    /// Number of rows and median of `read`, µs.
+    async fn reads(&self, server: &Server, report: &mut String) -> Vec<(usize, f64)> {
         let mut connection = server.connect().await;
         let before = number(&mut connection, "memory", "used_memory").await;
         for view in 0..WIDTHS.len() {
@@ -158,9 +168,11 @@ impl Bench {
             .await
             .expect("keys");
         let all: Vec<Vec<u8>> = all.into_iter().filter(|key| key.contains(&b'{')).collect();
+        let mut medians = Vec::new();
         for rows in [1, 10, 100, 1000] {
-            self.read(&mut connection, &all, rows, report).await;
+            medians.push((rows, self.read(&mut connection, &all, rows, report).await));
         }
+        medians
     }
 
     /// Medians of single reads, taken in turns.
@@ -170,7 +182,7 @@ impl Bench {
         all: &[Vec<u8>],
         rows: usize,
         report: &mut String,
-    ) {
+    ) -> f64 {
         let mut noise = 1_u64;
         let mut random = |below: usize| {
             noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -219,6 +231,7 @@ impl Bench {
             .expect("a string grows");
         }
         writeln!(report, "   {commands} commands for two reads").expect("a string grows");
+        percentile(&mut samples[1], 50) / 1000.0
     }
 
     async fn writes(&self, server: &Server, report: &mut String) {
@@ -296,6 +309,53 @@ async fn bare_sets(server: &Server, batches: &[OnlineWrite], connections: usize)
         .await
         .expect("removed");
     took
+}
+
+/// What Feast takes for the same, in its own process.
+fn feast(python: &str, medians: &[(usize, f64)], report: &mut String) {
+    let server = Server::start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/feast_online.py");
+    let sizes: Vec<String> = medians.iter().map(|(rows, _)| rows.to_string()).collect();
+    let output = Command::new(python)
+        .args([script, server.address(), "10000", &sizes.join(",")])
+        .env("FEAST_USAGE", "False")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .expect("an interpreter");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let told: serde_json::Value = match told.lines().last().map(serde_json::from_str) {
+        Some(Ok(told)) if output.status.success() => told,
+        _ => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            writeln!(
+                report,
+                "\nFeast failed: {}",
+                why.lines().last().unwrap_or("it does not say")
+            )
+            .expect("a string grows");
+            return;
+        }
+    };
+    writeln!(
+        report,
+        "\nFeast: {:.0} bytes of Redis per entity",
+        told["bytes"].as_f64().unwrap_or(f64::NAN)
+    )
+    .expect("a string grows");
+    for (rows, ours) in medians {
+        let told = &told["rows"][rows.to_string()];
+        let (median, high) = (
+            told[0].as_f64().unwrap_or(f64::NAN),
+            told[1].as_f64().unwrap_or(f64::NAN),
+        );
+        writeln!(
+            report,
+            "{rows:>5} rows   {median:>8.0} µs, {:.0} times `read` (p99 {high:.0})",
+            median / ours
+        )
+        .expect("a string grows");
+    }
 }
 
 fn percentile(samples: &mut [f64], percent: usize) -> f64 {

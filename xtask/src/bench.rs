@@ -56,6 +56,14 @@ fn run(name: &str, passed_on: &[String]) -> Result<()> {
     }
     if name == "online_redis" {
         Programs::find()?.tell(&mut command);
+        match pit::python() {
+            Ok(python) => {
+                command.env("LARDER_BENCH_PYTHON", python);
+            }
+            Err(failure) => {
+                eprintln!("\n*** NO FEAST: {failure}\n*** larder is compared with the bare client only\n")
+            }
+        }
     }
     shell::run(&mut command)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// A running server; dropped, it is stopped.
 pub struct Server {
     process: Child,
-    port: u16,
+    address: String,
 }
 
 impl Server {
@@ -42,11 +42,19 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { process, port }
+        Self {
+            process,
+            address: format!("127.0.0.1:{port}"),
+        }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address)
     }
 
     /// The client that larder uses, bare.

@@ -6,7 +6,7 @@
 mod engines;
 mod machine;
 mod options;
-mod peers;
+pub(crate) mod peers;
 mod process;
 mod summary;
 
@@ -54,6 +54,11 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
         println!("{}", summary::markdown(&report));
     }
     summary::wrong(&report)
+}
+
+/// The interpreter that has the peers, for other benches.
+pub(crate) fn python() -> Result<PathBuf> {
+    peers::environment(&target_folder()?.join("pit"))
 }
 
 /// Everything a run needs.

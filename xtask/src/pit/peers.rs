@@ -51,7 +51,8 @@ impl Peers {
     }
 }
 
-fn environment(folder: &Path) -> Result<PathBuf> {
+/// The interpreter that has the peers, made where it is not there yet.
+pub(crate) fn environment(folder: &Path) -> Result<PathBuf> {
     let requirements = shell::root().join(REQUIREMENTS);
     let pinned = fs::read_to_string(&requirements)
         .map_err(|error| Failure::new(format!("cannot read {REQUIREMENTS}: {error}")))?;
