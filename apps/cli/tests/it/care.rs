@@ -121,7 +121,7 @@ fn validate_reads_the_blocks_of_all_stores() {
     for (other, code) in [
         ("type: local, pth: x", 1),
         ("type: locl, path: x", 1),
-        ("type: redis, url: x", 0),
+        ("type: dynamodb, region: x", 0),
         ("type: local, path: \"${SURELY_NOT_SET}\"", 0),
     ] {
         fs::write(&file, yaml.replacen(local, other, 1)).unwrap();
