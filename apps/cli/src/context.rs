@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use larder::{DefinitionSet, Error, FeatureStore, Project, Result};
 
 use crate::args::Global;
+use crate::interrupt::Asked;
 use crate::output::{Bars, Format};
 
 /// What all commands share.
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) verbose: bool,
     /// Progress on the terminal.
     pub(crate) bars: Bars,
+    /// Whether the process was asked to end, for work that ends in order.
+    pub(crate) asked: Asked,
 }
 
 impl Context {
@@ -35,6 +38,7 @@ impl Context {
             quiet: global.quiet,
             verbose: global.verbose,
             bars: Bars::new(global.quiet),
+            asked: Asked::new(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What happens when Ctrl-C is pressed, or the process is asked to end?
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use larder::{Error, scratch};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::rows;
 
@@ -23,18 +25,65 @@ pub(crate) fn any_work() -> Error {
     Error::unavailable("interrupted").help("what was finished stays; run the same command again to go on")
 }
 
-/// Runs work until it is done, or nothing where the process was asked to end before: then what the work held was
-/// dropped, and so cleaned up. Work that does not end in time, or while somebody asks again, ends with the process.
+/// How work asks to be told of an interrupt, so as to end in order rather than be dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked(Arc<Asking>);
+
+#[derive(Debug)]
+struct Asking {
+    heard: watch::Sender<bool>,
+    listened_to: AtomicBool,
+}
+
+impl Asked {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Asking {
+            heard: watch::Sender::new(false),
+            listened_to: AtomicBool::new(false),
+        }))
+    }
+
+    /// Is done when the process was asked to end. Who calls this promises to end soon after that.
+    pub(crate) fn to_end(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.listened_to.store(true, Ordering::Release);
+        let mut heard = self.0.heard.subscribe();
+        let asking = self.0.clone();
+        async move {
+            // The sender lives in `asking`.
+            let _ = heard.wait_for(|heard| *heard).await;
+            drop(asking);
+        }
+    }
+
+    /// Tells the work; whether it listens.
+    fn ask(&self) -> bool {
+        self.0.heard.send_replace(true);
+        self.0.listened_to.load(Ordering::Acquire)
+    }
+}
+
+/// How work ended.
+pub(crate) enum Ended<T> {
+    /// By itself.
+    Done(T),
+    /// It was interrupted; what it says where it ended in order, and nothing where it was dropped, and so cleaned up.
+    Interrupted(Option<T>),
+}
+
+/// Runs work until it is done or the process is asked to end. Work that does not end in time, or while somebody asks
+/// again, ends with the process.
 pub(crate) fn until<T>(
     runtime: &Runtime,
     work: impl Future<Output = T>,
+    asked: &Asked,
     tell: impl FnOnce() + Send + 'static,
-) -> Option<T> {
-    let (asked, heard) = oneshot::channel();
+) -> Ended<T> {
+    let asking = asked.clone();
+    let (interrupt, interrupted) = oneshot::channel();
     let watch = runtime.spawn(async move {
         signal().await;
         // Nobody listens where the work is done already.
-        let _ = asked.send(());
+        let _ = interrupt.send(());
         tokio::select! {
             () = tokio::time::sleep(GRACE) => {}
             () = signal() => {}
@@ -43,17 +92,21 @@ pub(crate) fn until<T>(
         tell();
         std::process::exit(i32::from(INTERRUPTED));
     });
-    let outcome = runtime.block_on(async {
+    let ended = runtime.block_on(async {
+        let mut work = std::pin::pin!(work);
         tokio::select! {
-            outcome = work => Some(outcome),
-            Ok(()) = heard => None,
+            outcome = &mut work => Ended::Done(outcome),
+            Ok(()) = interrupted => match asking.ask() {
+                true => Ended::Interrupted(Some(work.await)),
+                false => Ended::Interrupted(None),
+            },
         }
     });
-    if outcome.is_none() {
+    if matches!(ended, Ended::Interrupted(_)) {
         clean(GRACE);
     }
     watch.abort();
-    outcome
+    ended
 }
 
 /// Removes what would be left behind.

@@ -31,6 +31,7 @@ use larder::Error;
 
 use args::{Cli, Command};
 use context::Context;
+use interrupt::Ended;
 use output::{Format, Report, complain, render_error};
 
 /// Exit code for wrong usage.
@@ -76,17 +77,19 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         };
         move || complain(&render_error(&error(), cx.format, &cx.dir, cx.verbose))
     };
-    let outcome = interrupt::until(
+    let ended = interrupt::until(
         &runtime,
         commands::run(&cx, cli.command),
+        &cx.asked,
         tell_interrupted.clone(),
     );
     // Work that an interrupt left behind must not hold the process back.
     runtime.shutdown_background();
-    match outcome {
-        Some(Ok(report)) => finish(&report, &cx),
-        Some(Err(error)) => fail(&error, &cx),
-        None => {
+    match ended {
+        // Work that was through just then is done.
+        Ended::Done(Ok(report)) | Ended::Interrupted(Some(Ok(report))) => finish(&report, &cx),
+        Ended::Done(Err(error)) => fail(&error, &cx),
+        Ended::Interrupted(_) => {
             tell_interrupted();
             ExitCode::from(interrupt::INTERRUPTED)
         }

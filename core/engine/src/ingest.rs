@@ -15,9 +15,9 @@ use larder_core::convert::{TIE_BREAK_COLUMN, encode_keys, pack_rows};
 /// Rows the table holds before it is flushed; the online store's newest-wins settles the rest.
 const TABLE_ROWS: usize = 131_072;
 /// Bytes the table holds before it is flushed.
-const TABLE_BYTES: usize = 64 << 20;
-/// Rows of one write, unless the store takes fewer.
-const WRITE_ROWS: usize = 8_192;
+///
+/// While one table is written the next one is filled, so twice this is held at most.
+const TABLE_BYTES: usize = 32 << 20;
 
 /// Reduces rows of one view to the newest per key and packs them.
 pub(crate) struct Shaper {
@@ -25,13 +25,11 @@ pub(crate) struct Shaper {
     join_keys: Vec<JoinKey>,
     /// Slot of each feature of the scan.
     slots: Vec<u16>,
-    write_rows: usize,
     hasher: foldhash::fast::RandomState,
     table: HashTable<Held>,
     chunks: Vec<Chunk>,
     bytes: usize,
     newest: Option<Micros>,
-    rows: u64,
 }
 
 /// The newest row of a key so far: where it stands.
@@ -48,11 +46,7 @@ struct Chunk {
 }
 
 impl Shaper {
-    pub(crate) fn new(
-        layout: &Arc<ViewLayout>,
-        scan: &ViewScan,
-        max_write_rows: Option<u32>,
-    ) -> Result<Self> {
+    pub(crate) fn new(layout: &Arc<ViewLayout>, scan: &ViewScan) -> Result<Self> {
         let slot = |feature: &larder_core::ScanFeature| {
             layout.slot_of(feature.name.as_str()).ok_or_else(|| {
                 Error::internal(format!(
@@ -66,21 +60,12 @@ impl Shaper {
             layout: layout.clone(),
             join_keys: scan.keys.iter().map(|key| key.key.clone()).collect(),
             slots: scan.features.iter().map(slot).collect::<Result<_>>()?,
-            write_rows: max_write_rows
-                .map_or(WRITE_ROWS, |max| WRITE_ROWS.min(max as usize))
-                .max(1),
             hasher: foldhash::fast::RandomState::default(),
             table: HashTable::new(),
             chunks: Vec::new(),
             bytes: 0,
             newest: None,
-            rows: 0,
         })
-    }
-
-    /// Rows taken so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// Newest event time taken so far.
@@ -88,10 +73,10 @@ impl Shaper {
         self.newest
     }
 
-    /// Takes a batch of [`ViewScan::schema`]; answers what must be written now, if the table is full.
+    /// Takes a batch of [`ViewScan::schema`]; answers what must be written now, if the table was full.
     ///
     /// Rows have no null keys and no null event times: stores leave those out, push refuses them.
-    pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<Vec<OnlineWrite>> {
+    pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<Option<Table>> {
         let count = self.join_keys.len();
         let mut keys = EntityKeys::new();
         encode_keys(
@@ -113,7 +98,6 @@ impl Shaper {
         let mut rows = PackedRows::new();
         pack_rows(&self.layout, event, created, &columns, &mut rows)?;
         self.bytes += rows.byte_len();
-        self.rows += rows.len() as u64;
         self.newest = self.newest.max(event.values().iter().copied().max().map(Micros));
         let tie_break = batch.column_by_name(TIE_BREAK_COLUMN).cloned();
         self.chunks.push(Chunk {
@@ -125,11 +109,11 @@ impl Shaper {
         if self.table.len() >= TABLE_ROWS || self.bytes >= TABLE_BYTES {
             return Ok(self.flush());
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
-    /// Everything that is left.
-    pub(crate) fn finish(&mut self) -> Vec<OnlineWrite> {
+    /// Everything that is left, if anything is.
+    pub(crate) fn finish(mut self) -> Option<Table> {
         self.flush()
     }
 
@@ -169,25 +153,53 @@ impl Shaper {
         Ok(())
     }
 
-    fn flush(&mut self) -> Vec<OnlineWrite> {
-        let mut held: Vec<Held> = self.table.drain().collect();
-        // In the order of their keys: stores on disk then touch each page once, not once per row.
-        let key = |held: &Held| self.chunks[held.chunk as usize].keys.get(held.row as usize);
-        held.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        let writes = held.chunks(self.write_rows).map(|part| {
-            let mut keys = EntityKeys::new();
-            let mut rows = PackedRows::new();
-            for held in part {
-                let chunk = &self.chunks[held.chunk as usize];
-                keys.push(chunk.keys.get(held.row as usize).unwrap_or_default());
-                rows.push(chunk.rows.get(held.row as usize));
-            }
-            OnlineWrite::new(self.layout.clone(), Arc::new(keys), Arc::new(rows))
-        });
-        let writes = writes.collect();
-        self.chunks.clear();
+    fn flush(&mut self) -> Option<Table> {
         self.bytes = 0;
-        writes
+        let chunks = std::mem::take(&mut self.chunks);
+        let held: Vec<Held> = self.table.drain().collect();
+        (!held.is_empty()).then(|| Table {
+            layout: self.layout.clone(),
+            chunks,
+            held,
+            next: 0,
+        })
+    }
+}
+
+/// The newest row of each of some keys, to be written in pieces.
+pub(crate) struct Table {
+    layout: Arc<ViewLayout>,
+    chunks: Vec<Chunk>,
+    held: Vec<Held>,
+    next: usize,
+}
+
+impl Table {
+    /// Puts the rows in the order of their keys: stores on disk then touch each page once, not once per row.
+    pub(crate) fn sort(&mut self) {
+        let chunks = &self.chunks;
+        let key = |held: &Held| chunks[held.chunk as usize].keys.get(held.row as usize);
+        self.held.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    }
+
+    /// The next rows: at most so many, and at most so many bytes unless a single row has more.
+    pub(crate) fn piece(&mut self, most_rows: usize, most_bytes: usize) -> Option<OnlineWrite> {
+        let mut keys = EntityKeys::new();
+        let mut rows = PackedRows::new();
+        let mut bytes = 0;
+        for held in self.held[self.next..].iter().take(most_rows.max(1)) {
+            let chunk = &self.chunks[held.chunk as usize];
+            let key = chunk.keys.get(held.row as usize).unwrap_or_default();
+            let row = chunk.rows.get(held.row as usize);
+            bytes += key.len() + row.len();
+            if bytes > most_bytes && !rows.is_empty() {
+                break;
+            }
+            keys.push(key);
+            rows.push(row);
+        }
+        self.next += rows.len();
+        (!rows.is_empty()).then(|| OnlineWrite::new(self.layout.clone(), Arc::new(keys), Arc::new(rows)))
     }
 }
 

@@ -46,6 +46,8 @@ mod status;
 mod store;
 #[cfg(feature = "offline")]
 pub mod why;
+#[cfg(feature = "offline")]
+mod writes;
 pub mod yaml;
 
 pub use apply::{Applied, ApplyOptions, Backfill, Plan, SavedPlan};

@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use larder_base::error::suggest;
 use larder_base::model::{Catalog, FeatureView};
 use larder_base::{
-    Diagnostic, EntityKeys, Error, ErrorKind, FeatureName, JoinKey, Micros, OnlineStore, OnlineWrite, Result,
-    Snapshot, Span, StoreName, ViewName, WriteOptions, WriteReport,
+    Diagnostic, EntityKeys, Error, ErrorKind, FeatureName, JoinKey, Micros, OnlineStore, Result, Snapshot,
+    Span, StoreName, ViewName, WriteReport,
 };
 use larder_core::arrow::array::{
     Array, ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -23,11 +23,14 @@ use larder_core::{OfflineOptions, ViewScan};
 use serde::Serialize;
 
 use crate::guard::Deed;
-use crate::ingest::Shaper;
+use crate::ingest::{Shaper, Table};
 use crate::store::FeatureStore;
+use crate::writes::{Outlet, Pipe, WriteLimits};
 
 /// How far ahead of the clock an event may be.
 pub const MAX_FUTURE: Span = Span::minutes(5);
+/// Rows that are packed at once.
+const AT_ONCE: usize = 16_384;
 
 /// Where pushed rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -409,11 +412,11 @@ async fn append(store: &FeatureStore, scans: &[ViewScan], rows: &RecordBatch) ->
         .await
 }
 
-/// Packed rows on their way to one view.
+/// Packed rows on their way to one view, written as those of a materialization are.
 struct Prepared {
     view: ViewName,
     online: Arc<dyn OnlineStore>,
-    writes: Vec<OnlineWrite>,
+    tables: Vec<Table>,
     rows: u64,
 }
 
@@ -436,23 +439,30 @@ async fn prepare(
     // A source without created times has none to stamp: a row stamped online only would beat the
     // same row of the history for ever, and a backfill of a new feature could not replace it.
     let batch = SourceColumns::new(scan)?.batch(rows, "the rows to push")?;
-    let mut shaper = Shaper::new(layout, scan, online.capabilities().max_write_rows)?;
-    let mut writes = shaper.take(&batch)?;
-    writes.extend(shaper.finish());
+    let mut shaper = Shaper::new(layout, scan)?;
+    let mut tables = Vec::new();
+    for start in (0..batch.num_rows()).step_by(AT_ONCE) {
+        let part = batch.slice(start, AT_ONCE.min(batch.num_rows() - start));
+        tables.extend(shaper.take(&part)?);
+    }
+    tables.extend(shaper.finish());
     Ok(Prepared {
         view: view.name.clone(),
         online: online.clone(),
-        writes,
+        tables,
         rows: batch.num_rows() as u64,
     })
 }
 
 impl Prepared {
     async fn write(self) -> Result<WriteReport> {
-        let mut report = WriteReport::default();
-        for write in self.writes {
-            report.add(self.online.write(&write, &WriteOptions::default()).await?);
+        let outlet = Outlet::new(self.online, WriteLimits::default());
+        let mut pipe = Pipe::new(outlet.clone());
+        for table in self.tables {
+            pipe.send(table).await?;
         }
+        pipe.finish().await?;
+        let report = outlet.report();
         // Rows of the batch that a newer row of the same batch replaced are stale, too.
         let unique = report.written + report.stale;
         Ok(WriteReport::new(

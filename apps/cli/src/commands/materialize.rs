@@ -1,6 +1,6 @@
 //! `larder materialize`: how do offline rows become online values?
 
-use larder::{Error, Micros, Progress, Result, Span};
+use larder::{ByteSize, Error, MaterializeEvent, MaterializeReport, Micros, Result, Span};
 
 use crate::args::{instant, span};
 use crate::context::Context;
@@ -35,6 +35,15 @@ pub(crate) struct Args {
     /// What became visible in the last while, again
     #[arg(long, value_name = "SPAN", value_parser = span)]
     repair: Option<Span>,
+    /// Slices of a view that are worked on at once; helps where reading waits for a network
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Speed")]
+    slices_at_once: u16,
+    /// Writes that are under way at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
+    writes_at_once: u16,
+    /// Bytes that are under way to the online store at once
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", help_heading = "Speed")]
+    bytes_in_flight: ByteSize,
 }
 
 /// Runs the command.
@@ -65,51 +74,83 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         }
         work = work.views(views);
     }
-    let bar = std::sync::Arc::new(cx.bars.rows("materialize"));
-    let progress = Progress::default();
-    let following = bar.follow(progress.clone());
+    let bar = std::sync::Arc::new(cx.bars.share("materialize"));
     let told = bar.clone();
-    let work = work.progress(progress).on_event(move |event| {
-        told.say(format!(
-            "{} slice {}/{}, {} written",
-            event.view,
-            event.slice + 1,
-            event.slices,
-            count(event.written)
-        ));
-    });
-    let report = work.run().await;
-    drop(following);
+    let report = work
+        .slices_at_once(args.slices_at_once.into())
+        .writes_at_once(args.writes_at_once.into())
+        .bytes_in_flight(args.bytes_in_flight)
+        .stop_when(cx.asked.to_end())
+        .on_event(move |event| {
+            told.at(event.share);
+            told.say(line(event));
+        })
+        .run()
+        .await;
     bar.clear();
-    let report = report?;
-    let mut table = Table::new([
+    Ok(told_of(&report?))
+}
+
+/// How far a view is, for the bar.
+fn line(event: &MaterializeEvent) -> String {
+    let left = event.eta_seconds.filter(|_| event.share < 1.0);
+    let left = left.map(|seconds| format!(", {} left", time(seconds)));
+    format!(
+        "{} slice {}/{}: {} read, {} written, {} rows/s{}",
+        event.view,
+        event.slice + 1,
+        event.slices,
+        count(event.read),
+        count(event.written),
+        count(event.rows_per_second as u64),
+        left.unwrap_or_default(),
+    )
+}
+
+fn told_of(report: &MaterializeReport) -> Report {
+    let columns = [
         "view",
         ">read",
         ">written",
         ">stale",
-        ">slices",
+        ">seconds",
+        ">rows/s",
         "covered until",
-        ">time",
-    ])
-    .or_say("no view is served online");
+    ];
+    let mut table = Table::new(columns).or_say("no view is served online");
     for view in &report.views {
         table.row([
             view.view.to_string(),
             count(view.read),
             count(view.written),
             count(view.stale),
-            view.slices.to_string(),
+            format!("{:.2}", view.seconds),
+            count(view.rows_per_second as u64),
             view.until.map(|at| at.to_string()).unwrap_or_default(),
-            elapsed(std::time::Duration::from_secs_f64(view.seconds.max(0.0))),
         ]);
     }
-    let read: u64 = report.views.iter().map(|view| view.read).sum();
-    let mut told = Report::new(&report).table(table);
+    let told = Report::new(report).table(table);
     if report.views.iter().all(|view| view.slices == 0) && !report.views.is_empty() {
-        told = told.text("everything was online already");
-    } else if report.seconds > 0.0 {
-        let rate = (read as f64 / report.seconds) as u64;
-        told = told.text(format!("{} rows/s", count(rate)));
+        return told.text("everything was online already");
     }
-    Ok(told)
+    told
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        long if long >= 60.0 => larder::Span((long * 1e6) as i64).about(),
+        short => elapsed(std::time::Duration::from_secs_f64(short.max(0.0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_are_left() {
+        assert_eq!(time(12.34), "12.3 s");
+        assert_eq!(time(-1.0), "0.0 µs");
+        assert!(time(7_200.0).contains('h'), "{}", time(7_200.0));
+    }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use larder::Progress;
 
+/// Parts of a bar that has no rows to count.
+const PARTS: u64 = 1_000;
+
 /// Whether bars are shown: only on a terminal, and not when silence was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bars {
@@ -22,19 +25,34 @@ impl Bars {
 
     /// A bar that counts rows.
     pub(crate) fn rows(self, what: &'static str) -> Bar {
-        let bar = ProgressBar::with_draw_target(
+        self.bar(
+            what,
             None,
+            "{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {rate}  {msg}",
+        )
+    }
+
+    /// A bar of work whose share is known, whatever it is that is done.
+    pub(crate) fn share(self, what: &'static str) -> Bar {
+        self.bar(
+            what,
+            Some(PARTS),
+            "{spinner} {prefix} {bar:30} {percent:>3} %  {msg}",
+        )
+    }
+
+    fn bar(self, what: &'static str, parts: Option<u64>, template: &str) -> Bar {
+        let bar = ProgressBar::with_draw_target(
+            parts,
             if self.shown {
                 ProgressDrawTarget::stderr()
             } else {
                 ProgressDrawTarget::hidden()
             },
         );
-        let style = ProgressStyle::with_template(
-            "{spinner} {prefix} {bar:30} {human_pos}/{human_len} rows  {rate}  {msg}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("rate", rate);
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("rate", rate);
         bar.set_style(style);
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -63,6 +81,11 @@ impl Bar {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }))
+    }
+
+    /// Sets how much is done, from 0 to 1.
+    pub(crate) fn at(&self, share: f64) {
+        self.0.set_position((share.clamp(0.0, 1.0) * PARTS as f64) as u64);
     }
 
     /// Says what is worked on.

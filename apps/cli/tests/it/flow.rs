@@ -55,6 +55,14 @@ fn a_project_from_init_to_rollback() {
     let done = run(&["materialize", "--format", "json"]).ok().json();
     assert_eq!(done["views"].as_array().unwrap().len(), 2);
     assert!(done["views"][1]["written"].as_u64().unwrap() >= 300);
+    for view in done["views"].as_array().unwrap() {
+        assert!(view["read"].as_u64() >= view["written"].as_u64() && view["stale"] == 0);
+        assert!(view["seconds"].as_f64().unwrap() > 0.0 && view["rows_per_second"].as_f64().unwrap() > 0.0);
+    }
+    let table = run(&["materialize", "--rebuild"]).ok().out;
+    for column in ["view", "read", "written", "stale", "seconds", "rows/s"] {
+        assert!(table.lines().next().unwrap().contains(column), "{table}");
+    }
     run(&["status", "--check"]).ok();
     let get = [
         "get",

@@ -12,6 +12,8 @@ use crate::world::{World, larder};
 #[path = "../../../../stores/redis/tests/it/redis/server.rs"]
 mod server;
 
+mod drill;
+
 use server::Server;
 
 /// A project of `larder init` whose values are on a server.

@@ -1,36 +1,36 @@
 //! Materialize: offline rows become online values, and the ledger says what is done.
 //!
 //! Reads top to bottom: coverage minus ledger gives slices (pure); for each slice the offline
-//! store's newest rows are shaped and written; when the last row of a slice is acknowledged, the
-//! run's record says so. A killed run leaves its record behind, and the next one takes the rest.
+//! store's newest rows are shaped and written (`run.rs`); when the last row of a slice is acknowledged,
+//! the run's record says so. A killed run leaves its record behind, and the next one takes the rest.
 
+mod pace;
 mod report;
+mod run;
 
 pub use report::{MaterializeEvent, MaterializeReport, ViewRun};
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use larder_base::error::suggest;
 use larder_base::model::FeatureView;
 use larder_base::{
-    Error, Interval, LayoutChanges, Ledger, Micros, OnlineStore, OnlineWrite, Result, RunRecord, RunState,
-    Snapshot, Span, StoreIdentity, StoreName, ViewLayout, WriteOptions, WriteReport,
+    ByteSize, Error, Interval, LayoutChanges, Micros, OnlineStore, Result, RunRecord, RunState, Snapshot,
+    Span, StoreIdentity, StoreName, ViewLayout,
 };
-use larder_core::{LatestRead, OfflineOptions, OfflineStore, Progress, ViewScan};
+use larder_core::Progress;
 
 use crate::coverage::{self, Claim};
 use crate::guard::Deed;
-use crate::ingest::Shaper;
 use crate::store::FeatureStore;
+use crate::writes::{Outlet, WriteLimits};
 
-/// Writes on their way to the online store while the next rows are read.
-const IN_FLIGHT: usize = 2;
-/// How often a long slice renews the heartbeat of its record.
-const HEARTBEAT: Span = Span::seconds(15);
+use pace::Pace;
+use run::Run;
+
 /// Records of a view that are kept before they are merged.
 const COMPACT_AFTER: usize = 16;
 
@@ -48,6 +48,8 @@ enum Mode {
 }
 
 type OnEvent = Arc<dyn Fn(&MaterializeEvent) + Send + Sync>;
+/// Is done when the run is to end early.
+type Stop = Shared<BoxFuture<'static, ()>>;
 
 /// A materialization to be run; see [`FeatureStore::materialize`].
 #[must_use = "a materialization is started by `run`"]
@@ -57,6 +59,9 @@ pub struct Materialize {
     views: Option<Vec<String>>,
     mode: Mode,
     slice: Option<Span>,
+    at_once: usize,
+    limits: WriteLimits,
+    stop: Stop,
     on_event: Option<OnEvent>,
     progress: Option<Progress>,
 }
@@ -78,6 +83,9 @@ impl FeatureStore {
             views: None,
             mode: Mode::Incremental(None),
             slice: None,
+            at_once: 1,
+            limits: WriteLimits::default(),
+            stop: std::future::pending().boxed().shared(),
             on_event: None,
             progress: None,
         }
@@ -122,6 +130,33 @@ impl Materialize {
         self
     }
 
+    /// Sets how many slices of a view are worked on at once; one by default. Each holds two tables of rows, 64 MiB at
+    /// most; more of them help where reading waits for a network.
+    pub fn slices_at_once(mut self, slices: usize) -> Self {
+        self.at_once = slices.max(1);
+        self
+    }
+
+    /// Sets how many writes are under way at once, for all slices together; four by default.
+    pub fn writes_at_once(mut self, writes: usize) -> Self {
+        self.limits.writes = writes.max(1);
+        self
+    }
+
+    /// Sets how many bytes of keys and rows are under way at once, for all slices together; 32 MiB by default. A single
+    /// row may have more.
+    pub fn bytes_in_flight(mut self, bytes: ByteSize) -> Self {
+        self.limits.bytes = bytes;
+        self
+    }
+
+    /// Ends the run early, and in order, when a future is done: no more rows are read and no more writes begun, the
+    /// answers to those under way are waited for, and the ledger says which slices are done.
+    pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.stop = stop.boxed().shared();
+        self
+    }
+
     /// Is told how far the work is.
     pub fn on_event(mut self, tell: impl Fn(&MaterializeEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(tell));
@@ -137,8 +172,9 @@ impl Materialize {
     /// Runs, view after view.
     ///
     /// # Errors
-    /// `Input` for an `until` in the future; what the stores say. What was done before an error
-    /// stays done and recorded; running again completes it.
+    /// `Input` for an `until` in the future; `Conflict` where the view or the online store became another one meanwhile;
+    /// `Unavailable` where the run was stopped; what the stores say. What was done before an error stays done and recorded;
+    /// running again completes it.
     pub async fn run(self) -> Result<MaterializeReport> {
         let started = Instant::now();
         let snapshot = self.store.snapshot().await?;
@@ -225,25 +261,36 @@ impl Materialize {
         };
         let slices = self.plan(view, now, &runs, &claim)?;
         let mut report = ViewRun::new(&view.name, slices.len());
+        let until = slices.iter().map(|slice| slice.until).max();
         if slices.is_empty() {
             report.until = coverage::watermark(now, view.ttl, &runs, &claim);
             report.seconds = started.elapsed().as_secs_f64();
             return Ok(report);
         }
         let offline = store.store_of(&scan.source).await?.clone();
+        let progress = self.progress.clone().unwrap_or_default();
         let mut run = Run {
             record: new_record(view, layout, &claim, store.principal(), now),
             ledger,
+            outlet: Outlet::new(online.clone(), self.limits),
             online,
             offline,
             layout: layout.clone(),
             scan,
             lateness: view.lateness,
+            pace: Arc::new(Pace::new(
+                &view.name,
+                slices.len(),
+                progress,
+                self.on_event.clone(),
+            )),
             task: self,
         };
-        let outcome = run.all(slices, &mut report).await;
+        let outcome = run.all(slices).await;
         run.close(&outcome).await?;
         outcome?;
+        run.count(&mut report);
+        report.until = until;
         if runs.len() >= COMPACT_AFTER {
             // Everything is done and recorded; tidying up must not make a failure of it.
             let compacted = run
@@ -254,6 +301,7 @@ impl Materialize {
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
+        report.rows_per_second = pace::rate(report.read, report.seconds);
         Ok(report)
     }
 
@@ -358,187 +406,5 @@ fn new_record(
         rows_stale: 0,
         newest_event: None,
         error: None,
-    }
-}
-
-/// One run over one view.
-struct Run<'a> {
-    record: RunRecord,
-    ledger: Arc<dyn Ledger>,
-    online: Arc<dyn OnlineStore>,
-    offline: Arc<dyn OfflineStore>,
-    layout: Arc<ViewLayout>,
-    scan: ViewScan,
-    lateness: Option<Span>,
-    task: &'a Materialize,
-}
-
-impl Run<'_> {
-    async fn all(&mut self, slices: Vec<Interval>, report: &mut ViewRun) -> Result<()> {
-        self.save().await?;
-        let count = slices.len();
-        for (index, slice) in slices.into_iter().enumerate() {
-            if index > 0 {
-                self.expect_current().await?;
-            }
-            self.slice(slice, report, index, count).await?;
-            // Only now is the slice done: its last row was acknowledged.
-            self.record.done.push(slice);
-            self.save().await?;
-            report.until = Some(slice.until);
-        }
-        Ok(())
-    }
-
-    /// An apply may have retired the generation meanwhile; rows written to it after it was
-    /// reclaimed would be nobody's.
-    async fn expect_current(&self) -> Result<()> {
-        let snapshot = self.task.store.snapshot().await?;
-        let current = snapshot.layout(self.layout.view().as_str());
-        if current.is_some_and(|layout| layout.generation() == self.layout.generation()) {
-            return Ok(());
-        }
-        Err(
-            Error::conflict("the view was changed by an apply while it was materialized")
-                .help("run it again"),
-        )
-    }
-
-    async fn slice(
-        &mut self,
-        slice: Interval,
-        report: &mut ViewRun,
-        index: usize,
-        count: usize,
-    ) -> Result<()> {
-        let request = self.request(slice);
-        let options = OfflineOptions::default().with_progress(self.task.progress.clone());
-        let offline = self.offline.clone();
-        let mut batches = self.alive(offline.latest(request, &options)).await??;
-        let mut shaper = Shaper::new(
-            &self.layout,
-            &self.scan,
-            self.online.capabilities().max_write_rows,
-        )?;
-        let mut writes = Writes {
-            online: self.online.clone(),
-            flying: VecDeque::new(),
-            report: WriteReport::default(),
-        };
-        let before = (report.read, report.written, report.stale);
-        while let Some(batch) = self.alive(batches.next()).await? {
-            for write in shaper.take(&batch?)? {
-                self.alive(writes.send(write)).await??;
-            }
-            self.count(report, before, &shaper, &writes);
-            self.tell(report, index, count);
-            if self.task.store.clock().now().since(self.record.heartbeat) > HEARTBEAT {
-                self.save().await?;
-            }
-        }
-        for write in shaper.finish() {
-            self.alive(writes.send(write)).await??;
-        }
-        self.alive(writes.finish()).await??;
-        self.count(report, before, &shaper, &writes);
-        self.tell(report, index, count);
-        Ok(())
-    }
-
-    /// Waits for a store, which may take minutes, and goes on saying that the run is alive.
-    async fn alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            match tokio::time::timeout(HEARTBEAT.to_std(), &mut work).await {
-                Ok(done) => return Ok(done),
-                Err(_) => self.save().await?,
-            }
-        }
-    }
-
-    fn request(&self, slice: Interval) -> LatestRead {
-        // The last while is looked at once more: rows land late, and where there is a created time
-        // it may be older than the file that brings it.
-        let again = self.lateness.unwrap_or(Span::ZERO);
-        LatestRead {
-            scan: self.scan.clone(),
-            floor: slice.floor,
-            after: slice.after.minus(again),
-            until: slice.until,
-        }
-    }
-
-    fn count(&mut self, report: &mut ViewRun, before: (u64, u64, u64), shaper: &Shaper, writes: &Writes) {
-        report.read = before.0 + shaper.rows();
-        report.written = before.1 + writes.report.written;
-        report.stale = before.2 + writes.report.stale;
-        report.newest_event = report.newest_event.max(shaper.newest());
-        self.record.rows_read = report.read;
-        self.record.rows_written = report.written;
-        self.record.rows_stale = report.stale;
-        self.record.newest_event = report.newest_event;
-    }
-
-    fn tell(&self, report: &ViewRun, index: usize, count: usize) {
-        if let Some(tell) = &self.task.on_event {
-            tell(&MaterializeEvent::new(report, index, count));
-        }
-    }
-
-    async fn save(&mut self) -> Result<()> {
-        self.record.heartbeat = self.task.store.clock().now();
-        self.ledger.record(self.task.store.project(), &self.record).await
-    }
-
-    /// Says how the run ended. The record of a run that was killed stays `running`.
-    async fn close(&mut self, outcome: &Result<()>) -> Result<()> {
-        self.record.state = match outcome {
-            Ok(()) => RunState::Done,
-            Err(error) => {
-                self.record.error = Some(error.chain());
-                RunState::Failed
-            }
-        };
-        let saved = self.save().await;
-        // The run's own error says more than one about writing it down.
-        if outcome.is_err() { Ok(()) } else { saved }
-    }
-}
-
-/// Writes in flight, bounded: the reader waits when the online store is slower.
-struct Writes {
-    online: Arc<dyn OnlineStore>,
-    flying: VecDeque<BoxFuture<'static, Result<WriteReport>>>,
-    report: WriteReport,
-}
-
-impl Writes {
-    async fn send(&mut self, write: OnlineWrite) -> Result<()> {
-        while self.flying.len() >= IN_FLIGHT {
-            self.land().await?;
-        }
-        let online = self.online.clone();
-        let task = tokio::spawn(async move { online.write(&write, &WriteOptions::default()).await });
-        let landed = task.map(|joined| {
-            joined
-                .map_err(|error| Error::internal("a write panicked").source(error))
-                .and_then(|written| written)
-        });
-        self.flying.push_back(landed.boxed());
-        Ok(())
-    }
-
-    async fn land(&mut self) -> Result<()> {
-        if let Some(write) = self.flying.pop_front() {
-            self.report.add(write.await?);
-        }
-        Ok(())
-    }
-
-    async fn finish(&mut self) -> Result<()> {
-        while !self.flying.is_empty() {
-            self.land().await?;
-        }
-        Ok(())
     }
 }

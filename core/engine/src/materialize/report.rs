@@ -33,6 +33,8 @@ pub struct ViewRun {
     pub newest_event: Option<Micros>,
     /// Seconds.
     pub seconds: f64,
+    /// Rows read per second.
+    pub rows_per_second: f64,
 }
 
 impl ViewRun {
@@ -46,6 +48,7 @@ impl ViewRun {
             until: None,
             newest_event: None,
             seconds: 0.0,
+            rows_per_second: 0.0,
         }
     }
 }
@@ -64,16 +67,14 @@ pub struct MaterializeEvent {
     pub read: u64,
     /// Rows written so far.
     pub written: u64,
-}
-
-impl MaterializeEvent {
-    pub(super) fn new(run: &ViewRun, slice: usize, slices: usize) -> Self {
-        Self {
-            view: run.view.clone(),
-            slice,
-            slices,
-            read: run.read,
-            written: run.written,
-        }
-    }
+    /// Rows refused so far because the online store has newer ones.
+    pub stale: u64,
+    /// Seconds since the view was begun.
+    pub seconds: f64,
+    /// How much of the view is done, from 0 to 1, by rows looked at.
+    pub share: f64,
+    /// Rows read per second so far.
+    pub rows_per_second: f64,
+    /// Seconds that are left if the rest is as fast; absent while it is too early to say.
+    pub eta_seconds: Option<f64>,
 }

@@ -14,6 +14,7 @@ mod manifests;
 mod materialize;
 mod materialize_again;
 mod materialize_failures;
+mod materialize_flow;
 mod plans;
 mod push;
 mod push_both;
