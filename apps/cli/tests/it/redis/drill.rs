@@ -77,11 +77,11 @@ impl Serving {
         self.runtime.block_on(read(&self.plan, &users)).unwrap()
     }
 
-    /// Every request was answered all the while, without a restart.
-    fn end(self) {
+    /// Every request was answered all the while, without a restart; how many.
+    fn end(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
         assert_eq!(self.errors.load(Ordering::SeqCst), 0);
-        assert!(self.reads.load(Ordering::SeqCst) > 20);
+        self.reads.load(Ordering::SeqCst)
     }
 }
 
@@ -182,7 +182,10 @@ fn an_emptied_redis_is_rebuilt_under_a_running_server() {
         assert_eq!(of(&after, user), expected, "user {user}");
     }
     let again = run(&["materialize", "--format", "json"]).ok().json();
-    assert_eq!(again["views"][1]["slices"], 0);
+    assert_eq!(
+        again["views"][1]["read"], 0,
+        "the seconds since then have no rows"
+    );
     run(&["status", "--check"]).ok();
 
     // Lost writes under the same identity: no ledger can know of them. A repair brings what is recent, a rebuild all.
@@ -198,5 +201,5 @@ fn an_emptied_redis_is_rebuilt_under_a_running_server() {
     assert!(present(&recent) < present(&before));
     run(&["materialize", "--rebuild"]).ok();
     assert_eq!(serving.all(), after);
-    serving.end();
+    assert!(serving.end() > 20);
 }
