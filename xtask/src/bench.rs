@@ -54,8 +54,10 @@ fn run(name: &str, passed_on: &[String]) -> Result<()> {
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
     }
-    if name == "online_redis" {
+    if matches!(name, "online_redis" | "materialize") {
         Programs::find()?.tell(&mut command);
+    }
+    if name == "online_redis" {
         match pit::python() {
             Ok(python) => {
                 command.env("LARDER_BENCH_PYTHON", python);
