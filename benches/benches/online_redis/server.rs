@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running server; dropped, it is stopped.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = std::env::var_os("LARDER_TEST_REDIS_BIN").map(PathBuf::from);
         let program = folder.map_or_else(|| "redis-server".into(), |folder| folder.join("redis-server"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -49,16 +49,16 @@ impl Server {
     }
 
     /// Host and port.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub fn url(&self) -> String {
-        format!("redis://{}", self.address)
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address())
     }
 
     /// The client that larder uses, bare.
-    pub async fn connect(&self) -> MultiplexedConnection {
+    pub(crate) async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("an address");
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
         let info = client.get_connection_info().clone().set_tcp_settings(tcp);
