@@ -7,13 +7,14 @@
 //! | --- | --- |
 //! | `local` (default) | `online: { type: local }`: embedded, durable, one folder |
 //! | `parquet` (default) | `offline: { type: parquet }`: Parquet files; brings Arrow |
+//! | `postgres` | `online: { type: postgres }`: PostgreSQL |
 //! | `redis` | `online: { type: redis }`: Redis and Valkey, standalone, Sentinel, Cluster |
 //! | `s3` | Parquet files on S3: `root: s3://bucket/prefix/` |
 //! | `object` (default) | `registry: { type: file }`: definitions on a file system |
 //! | `offline` | training sets, materialization, push; brings Arrow |
 //! | `full` | everything |
 //!
-//! Stores in memory are always there. Without default features and with `local` or `redis` alone
+//! Stores in memory are always there. Without default features and with `local`, `redis` or `postgres` alone
 //! there is no Arrow in the build: that is what goes into an inference server.
 //!
 //! # Example
@@ -83,6 +84,9 @@ pub use larder_object as object;
 /// The offline store on Parquet files.
 #[cfg(feature = "parquet")]
 pub use larder_parquet as parquet;
+/// The online store on PostgreSQL.
+#[cfg(feature = "postgres")]
+pub use larder_postgres as postgres;
 /// The online store on Redis and Valkey.
 #[cfg(feature = "redis")]
 pub use larder_redis as redis;

@@ -26,6 +26,8 @@ pub fn plugins() -> Result<Plugins> {
         &larder_local::PLUGIN,
         #[cfg(feature = "parquet")]
         &larder_parquet::PLUGIN,
+        #[cfg(feature = "postgres")]
+        &larder_postgres::PLUGIN,
         #[cfg(feature = "redis")]
         &larder_redis::PLUGIN,
         #[cfg(feature = "local")]

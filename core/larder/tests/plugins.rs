@@ -18,6 +18,9 @@ fn expected() -> Vec<(Role, &'static str)> {
     if cfg!(feature = "parquet") {
         list.push((Role::Offline, "parquet"));
     }
+    if cfg!(feature = "postgres") {
+        list.push((Role::Online, "postgres"));
+    }
     if cfg!(feature = "redis") {
         list.push((Role::Online, "redis"));
     }

@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::Notes;
 use super::redis::Programs;
 use super::s3::Server;
+use super::{Notes, postgres};
 use crate::shell::{self, Failure, Result};
 use crate::tidy::model;
 use crate::{data, demo, tidy};
@@ -33,6 +33,11 @@ pub(super) const STEPS: &[Step] = &[
         "redis",
         "does the Redis store keep its contract on real servers, clusters and sentinels?",
         redis,
+    ),
+    step(
+        "postgres",
+        "does the Postgres store keep its contract on a real server, also on one that fails?",
+        postgres,
     ),
     step("doctest", "do the examples in the documentation run?", doctest),
     step("clippy", "are there warnings?", clippy),
@@ -86,6 +91,12 @@ fn s3() -> Result<Notes> {
 fn redis() -> Result<Notes> {
     let programs = Programs::find()?;
     done(programs.tell(&mut ignored("redis")))
+}
+
+/// The same build; the tests start their servers themselves.
+fn postgres() -> Result<Notes> {
+    let programs = postgres::Programs::find()?;
+    done(programs.tell(&mut ignored("postgres")))
 }
 
 /// The tests in the module of a backend, which are ignored where there is no server.

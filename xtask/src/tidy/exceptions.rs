@@ -25,7 +25,8 @@ pub(crate) const NAMES_BACKENDS: [&str; 4] = [
 pub(crate) const READS_CLOCK: [&str; 2] = ["core/base/src/clock.rs", "core/base/src/clock/"];
 
 /// Why a test may be ignored: another step of `cargo xtask test` runs it, with what it needs.
-pub(crate) const RUN_BY_A_STEP: [&str; 2] = [
+pub(crate) const RUN_BY_A_STEP: [&str; 3] = [
     r#"#[ignore = "needs an S3 server; cargo xtask test starts one"]"#,
     r#"#[ignore = "needs redis-server; cargo xtask test fetches it"]"#,
+    r#"#[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]"#,
 ];

@@ -16,6 +16,7 @@ pub(crate) struct Trees {
     core: BTreeSet<String>,
     online: BTreeSet<String>,
     redis: BTreeSet<String>,
+    postgres: BTreeSet<String>,
     default: BTreeSet<String>,
 }
 
@@ -26,6 +27,7 @@ impl Trees {
             core: tree(&["larder-core"])?,
             online: tree(&["larder", "--no-default-features", "--features", "local"])?,
             redis: tree(&["larder", "--no-default-features", "--features", "redis"])?,
+            postgres: tree(&["larder", "--no-default-features", "--features", "postgres"])?,
             default: tree(&["larder"])?,
         })
     }
@@ -42,6 +44,10 @@ impl Trees {
             format!(
                 "{} (limit {ONLINE_LIMIT})",
                 line("larder with only `redis`", &self.redis)
+            ),
+            format!(
+                "{} (limit {ONLINE_LIMIT})",
+                line("larder with only `postgres`", &self.postgres)
             ),
             line("larder with default features", &self.default),
         ]
@@ -68,10 +74,15 @@ impl Trees {
         let builds = [
             ("larder with only `local`", &self.online),
             ("larder with only `redis`", &self.redis),
+            ("larder with only `postgres`", &self.postgres),
         ];
         for (place, tree) in builds {
             // The client of the backend itself is what the build is for.
-            let own = |name: &str| place.contains(&format!("`{name}`"));
+            let own = |name: &str| {
+                let client = name.strip_prefix("tokio-").unwrap_or(name);
+                let backend = client.strip_suffix("-rustls").unwrap_or(client);
+                place.contains(&format!("`{backend}`"))
+            };
             refuse(place, tree, &|name| (heavy(name) && !own(name)) || is_arrow(name));
         }
         for (place, tree) in builds.into_iter().filter(|(_, tree)| tree.len() > ONLINE_LIMIT) {

@@ -14,7 +14,7 @@ pub const KNOWN: &[(Role, &str, Option<&str>)] = &[
     (Role::Online, "local", Some("local")),
     (Role::Online, "redis", Some("redis")),
     (Role::Online, "dynamodb", None),
-    (Role::Online, "postgres", None),
+    (Role::Online, "postgres", Some("postgres")),
     (Role::Offline, "memory", Some("offline")),
     (Role::Offline, "parquet", Some("parquet")),
     (Role::Offline, "postgres", None),

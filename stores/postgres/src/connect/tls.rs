@@ -1,0 +1,89 @@
+//! How servers are verified: the machine's authorities or named ones, and perhaps a certificate of the client's own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use larder_base::{Error, Result};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::TlsConfig;
+
+/// A connector that verifies servers, built once per store.
+///
+/// The application's crypto provider is used where it installed one; none is installed here.
+///
+/// # Errors
+/// `Config` where a file cannot be read or holds no certificate.
+pub(crate) fn connector(tls: &TlsConfig, resolve: impl Fn(&Path) -> PathBuf) -> Result<MakeRustlsConnect> {
+    let provider = rustls::crypto::CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
+    let refused = |error: rustls::Error| {
+        Error::config("the TLS options of the Postgres store do not work")
+            .help("check `tls: { ca, cert, key }`")
+            .source(error)
+    };
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .with_root_certificates(roots(tls, &resolve)?);
+    let config = match (&tls.cert, &tls.key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let key = resolve(key);
+            let key = PrivateKeyDer::from_pem_file(&key).map_err(|error| unreadable("key", &key, error))?;
+            let chain = certificates("cert", &resolve(cert))?;
+            builder.with_client_auth_cert(chain, key).map_err(refused)?
+        }
+        _ => {
+            return Err(
+                Error::config("`tls` of a Postgres store has one of `cert` and `key`")
+                    .help("give both for a client certificate, or none"),
+            );
+        }
+    };
+    Ok(MakeRustlsConnect::new(config))
+}
+
+fn roots(tls: &TlsConfig, resolve: &impl Fn(&Path) -> PathBuf) -> Result<rustls::RootCertStore> {
+    let mut roots = rustls::RootCertStore::empty();
+    let Some(ca) = &tls.ca else {
+        // Single certificates that cannot be read are no reason to trust none.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return match roots.is_empty() {
+            true => Err(Error::config("this machine trusts no certificate authority")
+                .help("install ca-certificates, or name the authority with `tls: { ca: FILE }`")),
+            false => Ok(roots),
+        };
+    };
+    let ca = resolve(ca);
+    for certificate in certificates("ca", &ca)? {
+        roots
+            .add(certificate)
+            .map_err(|error| unreadable("ca", &ca, error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(key, path, error))?;
+    match chain.is_empty() {
+        true => Err(unreadable(key, path, "no certificate in it")),
+        false => Ok(chain),
+    }
+}
+
+fn unreadable(
+    key: &'static str,
+    path: &Path,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::config(format!("`tls.{key}` of the Postgres store cannot be used"))
+        .with("file", path.display())
+        .help("give a readable PEM file")
+        .source(cause)
+}

@@ -1,0 +1,206 @@
+//! Where do the tests get a real Postgres? From the path, from where Debian installs it, or from Debian's packages,
+//! unpacked without being installed.
+//!
+//! Installing the package would make a cluster and start a service; unpacking it needs no root and changes nothing on the
+//! machine. The tests start servers of their own with these programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{self, Failure, Result};
+
+const REMEDY: &str = "install PostgreSQL 12 or newer, so that initdb, postgres and psql are on the path \
+                      (package postgresql), then run this step again";
+/// Where Debian puts the programs, which are not on the path.
+const INSTALLED: &str = "/usr/lib/postgresql";
+/// What the programs need beside what every machine has.
+const UNWANTED: [&str; 8] = [
+    "libc6",
+    "adduser",
+    "lsb-base",
+    "locales",
+    "tzdata",
+    "ssl-cert",
+    "postgresql-common",
+    "postgresql-client-common",
+];
+
+/// The folders of the programs and of their libraries, where they are not on the path.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    bin: Option<PathBuf>,
+    lib: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Finds the programs, or fetches them once.
+    pub(super) fn find() -> Result<Self> {
+        let fetched = super::target().join("tools").join("postgres").join("root");
+        let known = || {
+            let installed = Self::in_folder(Path::new(INSTALLED), None);
+            let unpacked = Self::in_root(&fetched);
+            [Some(Self::default()), installed, unpacked]
+                .into_iter()
+                .flatten()
+                .find(Self::work)
+        };
+        if let Some(found) = known() {
+            return Ok(found);
+        }
+        fetch(&fetched).map_err(|failure| {
+            Failure::new(format!(
+                "there is no Postgres for the tests ({failure}): {REMEDY}"
+            ))
+        })?;
+        known().ok_or_else(|| Failure::new(format!("the Postgres that was fetched does not start: {REMEDY}")))
+    }
+
+    /// The newest version below a folder that holds one folder per version.
+    fn in_folder(folder: &Path, lib: Option<PathBuf>) -> Option<Self> {
+        let versions = fs::read_dir(folder).into_iter().flatten().flatten();
+        let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+        let newest = versions
+            .map(|entry| entry.path())
+            .filter(|path| number(path).is_some())
+            .max_by_key(number)?;
+        Some(Self {
+            bin: Some(newest.join("bin")),
+            lib,
+        })
+    }
+
+    fn in_root(root: &Path) -> Option<Self> {
+        let libraries = fs::read_dir(root.join("usr").join("lib"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let lib = libraries.map(|entry| entry.path()).find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains("-linux-gnu"))
+        });
+        Self::in_folder(&root.join("usr").join("lib").join("postgresql"), lib)
+    }
+
+    fn work(&self) -> bool {
+        ["initdb", "postgres", "psql"].iter().all(|name| {
+            let mut command = match &self.bin {
+                Some(bin) => Command::new(bin.join(name)),
+                None => Command::new(name),
+            };
+            if let Some(lib) = &self.lib {
+                command.env("LD_LIBRARY_PATH", lib);
+            }
+            shell::answers(command.arg("--version"))
+        })
+    }
+
+    /// Tells a command where the programs are.
+    pub(super) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if let Some(bin) = &self.bin {
+            command.env("LARDER_TEST_POSTGRES_BIN", bin);
+        }
+        if let Some(lib) = &self.lib {
+            command.env("LARDER_TEST_POSTGRES_LIB", lib);
+        }
+        command
+    }
+}
+
+fn fetch(root: &Path) -> Result<()> {
+    println!("fetching Postgres for the tests, once");
+    fs::create_dir_all(root)
+        .map_err(|error| Failure::new(format!("no folder {}: {error}", root.display())))?;
+    let folder = root.parent().unwrap_or(root);
+    let packages = match packages() {
+        Ok(packages) => packages,
+        Err(_) => {
+            refresh();
+            packages()?
+        }
+    };
+    let download = || {
+        let mut command = Command::new("apt-get");
+        shell::run(command.arg("download").args(&packages).current_dir(folder))
+    };
+    if download().is_err() {
+        refresh();
+        download()?;
+    }
+    let files = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "deb")) {
+        shell::run(Command::new("dpkg").arg("-x").arg(&file).arg(root))?;
+    }
+    Ok(())
+}
+
+/// The packages that hold the programs of Debian's version, and the libraries these need.
+fn packages() -> Result<Vec<String>> {
+    let depends =
+        |name: &str| shell::read(Command::new("apt-cache").args(["depends", name])).map(|told| needed(&told));
+    let server = depends("postgresql")?
+        .into_iter()
+        .find(|name| name.starts_with("postgresql-"))
+        .ok_or_else(|| Failure::new("the package postgresql names no server"))?;
+    let mut packages = vec![server.clone()];
+    for name in depends(&server)? {
+        if name.starts_with("postgresql-client-") {
+            packages.extend(depends(&name)?);
+        }
+        packages.push(name);
+    }
+    packages.sort();
+    packages.dedup();
+    Ok(packages)
+}
+
+fn needed(told: &str) -> Vec<String> {
+    let names = told.lines().filter_map(|line| {
+        let line = line.trim();
+        line.strip_prefix("Depends: ")
+            .or_else(|| line.strip_prefix("|Depends: "))
+    });
+    names
+        .filter(|name| !name.starts_with('<') && !UNWANTED.contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Package lists may be missing in a container; only root may get them.
+fn refresh() {
+    let update = ["apt-get", "update", "--quiet"];
+    if !shell::answers(Command::new(update[0]).args(&update[1..])) {
+        let _ = shell::answers(Command::new("sudo").arg("-n").args(update));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_off_the_package() {
+        let told = "postgresql-15\n  Depends: libc6\n |Depends: locales\n  Depends: libpq5\n  Depends: <virtual>\n  \
+                    Suggests: postgresql-doc-15\n";
+        assert_eq!(needed(told), ["libpq5"]);
+    }
+
+    #[test]
+    fn the_newest_version_is_taken() {
+        let folder = std::env::temp_dir().join(format!("larder-xtask-postgres-{}", std::process::id()));
+        for name in ["9", "15", "common"] {
+            fs::create_dir_all(folder.join(name)).expect("a folder");
+        }
+        let found = Programs::in_folder(&folder, None).expect("a version");
+        fs::remove_dir_all(&folder).expect("gone");
+        assert_eq!(found.bin, Some(folder.join("15").join("bin")));
+        assert!(!found.work());
+        let mut command = Command::new("true");
+        found.tell(&mut command);
+        assert_eq!(command.get_envs().count(), 1);
+    }
+}
