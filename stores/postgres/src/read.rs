@@ -81,12 +81,11 @@ async fn ask(conn: &Conn, asked: &Asked<'_>, pool: &Pool) -> Result<Vec<Vec<Row>
     }
 }
 
+/// Which lookup answers for a (generation, key).
+type Seen<'a> = HashMap<(i64, &'a [u8]), usize, foldhash::fast::RandomState>;
+
 fn plan<'a>(settings: &Settings, request: &'a OnlineRead) -> Vec<Asked<'a>> {
-    let mut parts: Vec<(
-        &ProjectName,
-        Asked<'a>,
-        HashMap<(i64, &'a [u8]), usize, foldhash::fast::RandomState>,
-    )> = Vec::new();
+    let mut parts: Vec<(&ProjectName, Asked<'a>, Seen<'a>)> = Vec::new();
     for group in &request.groups {
         for view in &group.views {
             let project = view.layout.project();
