@@ -36,7 +36,7 @@ pub(super) struct Programs {
 impl Programs {
     /// Finds the programs, or fetches them once.
     pub(super) fn find() -> Result<Self> {
-        let fetched = super::target().join("tools").join("postgres").join("root");
+        let fetched = tools().join("postgres").join("root");
         let known = || {
             let installed = Self::in_folder(Path::new(INSTALLED), None);
             let unpacked = Self::in_root(&fetched);
@@ -104,6 +104,16 @@ impl Programs {
             command.env("LARDER_TEST_POSTGRES_LIB", lib);
         }
         command
+    }
+}
+
+/// Where fetched programs go. Postgres refuses to run as root, so root's servers run as another user, who cannot look
+/// into root's home, where the target folder may be; only root writes into the folder that is taken then.
+fn tools() -> PathBuf {
+    let root = shell::read(Command::new("id").arg("-u")).is_ok_and(|user| user.trim() == "0");
+    match root {
+        true => PathBuf::from("/var/cache/larder-test-tools"),
+        false => super::target().join("tools"),
     }
 }
 
