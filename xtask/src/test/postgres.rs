@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::debian;
 use crate::shell::{self, Failure, Result};
 
 const REMEDY: &str = "install PostgreSQL 12 or newer, so that initdb, postgres and psql are on the path \
@@ -48,7 +49,7 @@ impl Programs {
         if let Some(found) = known() {
             return Ok(found);
         }
-        fetch(&fetched).map_err(|failure| {
+        debian::unpack("Postgres", &fetched, packages).map_err(|failure| {
             Failure::new(format!(
                 "there is no Postgres for the tests ({failure}): {REMEDY}"
             ))
@@ -117,37 +118,6 @@ fn tools() -> PathBuf {
     }
 }
 
-fn fetch(root: &Path) -> Result<()> {
-    println!("fetching Postgres for the tests, once");
-    fs::create_dir_all(root)
-        .map_err(|error| Failure::new(format!("no folder {}: {error}", root.display())))?;
-    let folder = root.parent().unwrap_or(root);
-    let packages = match packages() {
-        Ok(packages) => packages,
-        Err(_) => {
-            refresh();
-            packages()?
-        }
-    };
-    let download = || {
-        let mut command = Command::new("apt-get");
-        shell::run(command.arg("download").args(&packages).current_dir(folder))
-    };
-    if download().is_err() {
-        refresh();
-        download()?;
-    }
-    let files = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "deb")) {
-        shell::run(Command::new("dpkg").arg("-x").arg(&file).arg(root))?;
-    }
-    Ok(())
-}
-
 /// The packages that hold the programs of Debian's version, and the libraries these need.
 fn packages() -> Result<Vec<String>> {
     let depends =
@@ -178,14 +148,6 @@ fn needed(told: &str) -> Vec<String> {
         .filter(|name| !name.starts_with('<') && !UNWANTED.contains(name))
         .map(str::to_owned)
         .collect()
-}
-
-/// Package lists may be missing in a container; only root may get them.
-fn refresh() {
-    let update = ["apt-get", "update", "--quiet"];
-    if !shell::answers(Command::new(update[0]).args(&update[1..])) {
-        let _ = shell::answers(Command::new("sudo").arg("-n").args(update));
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::debian;
 use crate::shell::{self, Failure, Result};
 
 const REMEDY: &str = "install Redis 6 or newer, or Valkey, so that redis-server and redis-cli are on the path \
@@ -31,7 +32,7 @@ impl Programs {
         if found.work() {
             return Ok(found);
         }
-        fetch(&folder).map_err(|failure| {
+        debian::unpack("Redis", &folder.join("root"), packages).map_err(|failure| {
             Failure::new(format!("there is no Redis for the tests ({failure}): {REMEDY}"))
         })?;
         let fetched = Self::in_folder(&folder);
@@ -91,36 +92,6 @@ fn on_path() -> bool {
     answers("redis-server") && answers("redis-cli")
 }
 
-fn fetch(folder: &Path) -> Result<()> {
-    println!("fetching Redis for the tests, once");
-    fs::create_dir_all(folder)
-        .map_err(|error| Failure::new(format!("no folder {}: {error}", folder.display())))?;
-    let packages = match packages() {
-        Ok(packages) => packages,
-        Err(_) => {
-            refresh();
-            packages()?
-        }
-    };
-    let download = || {
-        let mut command = Command::new("apt-get");
-        shell::run(command.arg("download").args(&packages).current_dir(folder))
-    };
-    if download().is_err() {
-        refresh();
-        download()?;
-    }
-    let files = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "deb")) {
-        shell::run(Command::new("dpkg").arg("-x").arg(&file).arg(folder.join("root")))?;
-    }
-    Ok(())
-}
-
 /// The packages that hold the programs, and the libraries these need.
 fn packages() -> Result<Vec<String>> {
     let told = shell::read(Command::new("apt-cache").args(["depends", "redis-tools"]))?;
@@ -137,14 +108,6 @@ fn needed(told: &str) -> Vec<String> {
         .filter(|name| !name.starts_with('<') && !UNWANTED.contains(name))
         .map(str::to_owned)
         .collect()
-}
-
-/// Package lists may be missing in a container; only root may get them.
-fn refresh() {
-    let update = ["apt-get", "update", "--quiet"];
-    if !shell::answers(Command::new(update[0]).args(&update[1..])) {
-        let _ = shell::answers(Command::new("sudo").arg("-n").args(update));
-    }
 }
 
 #[cfg(test)]
