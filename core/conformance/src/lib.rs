@@ -47,6 +47,7 @@ mod case;
 mod check;
 mod fixture;
 pub mod history;
+pub mod numbers;
 mod offline;
 mod online;
 pub mod oracle;
