@@ -1,19 +1,24 @@
-//! How fast does a source reach Redis, next to the bare client writing the same rows?
+//! How fast does a source reach Redis, next to the bare client writing the same rows, and next to Feast?
 //!
-//! One million rows of 10 `float64` features, a million entities, in one Parquet file (zstd, row groups of 100,000), into one
-//! `redis-server` on loopback, which this program starts and stops.
+//! One million rows of 10 `float64` features, a million entities, in one Parquet file (zstd, row groups of 100,000), into
+//! `redis-server`s on loopback, which this program starts and stops.
 //!
-//! - `set`: pipelined `SET` of packed rows of the same bytes, which are ready in memory;
+//! - `set`: pipelined `SET` of packed rows of the same bytes, which are ready in memory; beside it `redis-benchmark`;
 //! - `first`: `materialize` into nothing: reading, the newest row of each key, packing, writing;
-//! - `again`: the same with `rebuild`, where Redis has every row already.
+//! - `again`: the same with `rebuild`, where Redis has every row already;
+//! - `cluster`: `first` into three nodes without replicas;
+//! - `larger`: `first` of four million rows, for its peak of memory;
+//! - Feast: `materialize` of the first 100,000 of the rows, where `LARDER_BENCH_PYTHON` is an interpreter that has it.
 //!
-//! Goals (P5): `first` at least 60 % of `set`, `again` at least 40 %.
+//! Goals (P5): `first` at least 60 % of `set` and 35 times Feast, `again` at least 40 %, `cluster` at least 25 % per node,
+//! and a peak of memory that does not grow with the source.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 
-#[path = "online_redis/server.rs"]
+#[path = "online/redis_server.rs"]
 mod server;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,9 +33,11 @@ use larder_redis::{RedisConfig, RedisStore};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use server::Server;
+use server::{Server, benchmark, cluster};
 
 const ROWS: usize = 1_000_000;
+const LARGER: usize = 4 * ROWS;
+const FEAST: usize = ROWS / 10;
 const GROUP: usize = 100_000;
 const FEATURES: usize = 10;
 const START: i64 = 1_750_000_000_000_000;
@@ -41,38 +48,105 @@ const UNDER_WAY: usize = 4;
 #[expect(clippy::print_stderr, reason = "a bench tells what it measured")]
 async fn main() {
     let folder = tempfile::tempdir().expect("a folder");
-    write(&folder.path().join("rows.parquet"));
+    write(&folder.path().join("rows.parquet"), ROWS);
     let server = Server::start();
-    let mut times = vec![("set", bare_sets(&server).await)];
-    let store = store(folder.path(), &server).await;
-    let began = Instant::now();
-    let report = store.materialize().run().await.expect("materialized");
-    assert_eq!(written(&report), ROWS as u64, "every row reaches Redis");
-    times.push(("first", began.elapsed()));
-    let began = Instant::now();
-    store.materialize().rebuild().run().await.expect("materialized");
-    times.push(("again", began.elapsed()));
-
-    for (name, took) in &times {
+    let set = bare_sets(&server).await;
+    eprint!("{}", benchmark(&server));
+    eprintln!("set      {:>8.0} rows/s", speed(ROWS, set));
+    let tell = |name: &str, rows: usize, took: Duration| {
+        let share = 100.0 * speed(rows, took) / speed(ROWS, set);
         eprintln!(
-            "{name:<6} {:>8.0} rows/s   {:.0} % of set",
-            ROWS as f64 / took.as_secs_f64(),
-            100.0 * times[0].1.as_secs_f64() / took.as_secs_f64()
+            "{name:<8} {:>8.0} rows/s   {share:.0} % of set   peak memory so far {} MiB",
+            speed(rows, took),
+            peak_mib()
         );
+    };
+    empty(&server).await;
+    let config = RedisConfig::new(server.url());
+    let store = store(folder.path(), &config).await;
+    let first = materialize(&store, ROWS, false).await;
+    tell("first", ROWS, first);
+    tell("again", ROWS, materialize(&store, ROWS, true).await);
+    drop(store);
+
+    let nodes = cluster(3).await;
+    let config = RedisConfig::cluster(nodes.iter().map(Server::address));
+    let store = self::store(folder.path(), &config).await;
+    let took = materialize(&store, ROWS, false).await;
+    tell("cluster", ROWS, took);
+    drop((store, nodes));
+
+    write(&folder.path().join("rows.parquet"), LARGER);
+    empty(&server).await;
+    let store = self::store(folder.path(), &RedisConfig::new(server.url())).await;
+    tell("larger", LARGER, materialize(&store, LARGER, false).await);
+
+    match std::env::var("LARDER_BENCH_PYTHON") {
+        Err(_) => eprintln!("Feast: not measured, LARDER_BENCH_PYTHON is not set"),
+        Ok(python) => {
+            write(&folder.path().join("rows.parquet"), FEAST);
+            match feast(&python, folder.path()) {
+                Ok(took) => eprintln!(
+                    "Feast    {:>8.0} rows/s   first is {:.0} times as fast",
+                    speed(FEAST, took),
+                    speed(ROWS, first) / speed(FEAST, took)
+                ),
+                Err(why) => eprintln!("Feast failed: {why}"),
+            }
+        }
     }
-    eprintln!("peak memory of this program {} MiB", peak_mib());
+}
+
+fn speed(rows: usize, took: Duration) -> f64 {
+    rows as f64 / took.as_secs_f64()
+}
+
+async fn materialize(store: &FeatureStore, rows: usize, again: bool) -> Duration {
+    let began = Instant::now();
+    let run = store.materialize();
+    let run = if again { run.rebuild() } else { run };
+    let report = run.run().await.expect("materialized");
+    let took = began.elapsed();
+    if !again {
+        assert_eq!(written(&report), rows as u64, "every row reaches Redis");
+    }
+    took
+}
+
+/// What Feast takes for the rows of the folder, in its own process and on a server of its own.
+fn feast(python: &str, folder: &std::path::Path) -> Result<Duration, String> {
+    let server = Server::start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/feast_materialize.py");
+    let output = Command::new(python)
+        .args([script, server.address()])
+        .arg(folder.join("rows.parquet"))
+        .arg(FEATURES.to_string())
+        .env("FEAST_USAGE", "False")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .map_err(|error| error.to_string())?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let seconds = told.lines().last().and_then(|line| line.trim().parse().ok());
+    match seconds {
+        Some(seconds) if output.status.success() => Ok(Duration::from_secs_f64(seconds)),
+        _ => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(why.lines().last().unwrap_or("it does not say").to_owned())
+        }
+    }
 }
 
 fn written(report: &larder::MaterializeReport) -> u64 {
     report.views.iter().map(|view| view.written).sum()
 }
 
-fn write(path: &std::path::Path) {
+fn write(path: &std::path::Path, count: usize) {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
         .set_max_row_group_row_count(Some(GROUP));
     let mut writer = None;
-    for first in (0..ROWS).step_by(GROUP) {
+    for first in (0..count).step_by(GROUP) {
         let rows = first..first + GROUP;
         let ids = rows
             .clone()
@@ -102,7 +176,7 @@ fn write(path: &std::path::Path) {
     writer.expect("rows").close().expect("written");
 }
 
-async fn store(folder: &std::path::Path, server: &Server) -> FeatureStore {
+async fn store(folder: &std::path::Path, config: &RedisConfig) -> FeatureStore {
     let features: Vec<String> = (0..FEATURES)
         .map(|f| format!("{{ name: f{f}, type: float64 }}"))
         .collect();
@@ -112,7 +186,7 @@ async fn store(folder: &std::path::Path, server: &Server) -> FeatureStore {
          feature_views:\n  - {{ name: v, entities: [user], source: s, ttl: 36500d, online: true, features: [{}] }}\n",
         features.join(", ")
     );
-    let online = RedisStore::new(&RedisConfig::new(server.url()), &BuildContext::new(".")).expect("a store");
+    let online = RedisStore::new(config, &BuildContext::new(".")).expect("a store");
     let store = FeatureStore::builder(ProjectName::new("bench").expect("a name"))
         .registry(Arc::new(MemoryRegistry::new()))
         .online(Arc::new(online))
@@ -150,13 +224,14 @@ async fn bare_sets(server: &Server) -> Duration {
             }
         })
         .await;
-    let took = began.elapsed();
-    let mut connection = connections[0].clone();
+    began.elapsed()
+}
+
+async fn empty(server: &Server) {
     let _: () = redis::cmd("FLUSHALL")
-        .query_async(&mut connection)
+        .query_async(&mut server.connect().await)
         .await
         .expect("removed");
-    took
 }
 
 fn peak_mib() -> u64 {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::pit;
 use crate::shell::{self, Failure, Result};
-use crate::test::redis::Programs;
+use crate::test::{postgres, redis};
 use crate::tidy::model::{self, Member};
 
 const PACKAGE: &str = "larder-benches";
@@ -31,11 +31,17 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
                 "{:<16} training sets against other engines; see `cargo xtask bench pit --help`",
                 "pit"
             );
-            println!("\nrun one with `cargo xtask bench NAME`, each with `cargo xtask bench all`");
+            println!(
+                "\nrun one with `cargo xtask bench NAME`, those of one kind with `online`, each with `all`"
+            );
             Ok(())
         }
         [name] if name == "all" => targets.iter().try_for_each(|(name, _)| run(name, passed_on)),
         [name] if targets.iter().any(|(known, _)| known == name) => run(name, passed_on),
+        [kind] if targets.iter().any(|(known, _)| is_kind(kind, known)) => targets
+            .iter()
+            .filter(|(known, _)| is_kind(kind, known))
+            .try_for_each(|(name, _)| run(name, passed_on)),
         [name] => {
             let known: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
             Err(Failure::usage(format!(
@@ -49,15 +55,23 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
     }
 }
 
+/// `online` is `online_read`, `online_redis` and so on.
+fn is_kind(kind: &str, name: &str) -> bool {
+    name.strip_prefix(kind).is_some_and(|rest| rest.starts_with('_'))
+}
+
 fn run(name: &str, passed_on: &[String]) -> Result<()> {
     let mut command = shell::cargo(["bench", "--package", PACKAGE, "--bench", name]);
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
     }
     if matches!(name, "online_redis" | "materialize") {
-        Programs::find()?.tell(&mut command);
+        redis::Programs::find()?.tell(&mut command);
     }
-    if name == "online_redis" {
+    if name == "online_postgres" {
+        postgres::Programs::find()?.tell(&mut command);
+    }
+    if matches!(name, "online_redis" | "materialize") {
         match pit::python() {
             Ok(python) => {
                 command.env("LARDER_BENCH_PYTHON", python);

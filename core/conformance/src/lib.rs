@@ -8,6 +8,8 @@
 //!   tested to answer `Unsupported` and to change nothing.
 //! - [`oracle`] is the point-in-time rule as naive nested loops; [`table`] and the files in `cases/` are its examples.
 //! - [`FaultProxy`] stands between a client and a server, and makes the line as bad as lines get.
+//! - [`Race`] lets many write the same keys at once.
+//! - [`Series`] records what a store counts.
 //! - [`history`] generates random histories with late rows and answers them naively, for tests that what a model is
 //!   trained on is what it is served.
 //!
@@ -52,9 +54,11 @@ mod offline;
 mod online;
 pub mod oracle;
 mod proxy;
+mod race;
 mod registry;
 mod report;
 mod rng;
+mod series;
 pub mod table;
 
 pub use case::{CaseInfo, Options};
@@ -62,9 +66,11 @@ pub use fixture::{Loaded, OfflineFixture, OnlineFixture, RegistryFixture, Source
 pub use offline::{offline_cases, run_offline, run_offline_with};
 pub use online::{online_cases, run_online, run_online_with};
 pub use proxy::FaultProxy;
+pub use race::{Race, RaceReport, eventually};
 pub use registry::{registry_cases, run_registry, run_registry_with};
 pub use report::{CaseReport, Outcome, Report};
 pub use rng::Rng;
+pub use series::Series;
 
 /// The version of the suite; reports carry it.
 pub const SUITE_VERSION: &str = env!("CARGO_PKG_VERSION");

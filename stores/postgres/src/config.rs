@@ -1,6 +1,5 @@
 //! Which options a Postgres store has in `larder.yaml`, what is wrong with them, and how it joins an application.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use larder_base::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 // Named for the code that the macro below writes.
 use larder_base::typetag;
 use larder_base::{Secret, Span};
+use larder_remote::{TlsConfig, is_local};
 use serde::Deserialize;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -92,22 +92,6 @@ pub struct PostgresConfig {
     /// Whether addresses of other machines may be used without TLS.
     #[serde(default)]
     pub allow_plaintext: bool,
-}
-
-/// `tls:`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TlsConfig {
-    /// Certificates of authorities to trust (PEM) instead of the machine's.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// The client's own certificate chain (PEM).
-    #[serde(default)]
-    pub cert: Option<PathBuf>,
-    /// The key of the client's certificate (PEM).
-    #[serde(default)]
-    pub key: Option<PathBuf>,
 }
 
 impl PostgresConfig {
@@ -296,13 +280,6 @@ fn check_plaintext(client: &Config) -> Result<()> {
         None => error,
     };
     Err(error.help("add `tls: {}` (or sslmode=require to the URL), or set `allow_plaintext: true` where the network is trusted"))
-}
-
-fn is_local(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use larder_base::{Health, Micros};
 use tokio_postgres::Row;
 
 use crate::connect::pool::Pool;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::sql::Statement;
 use crate::store::Settings;
 
@@ -38,9 +38,9 @@ pub(crate) async fn check(
     let rows = lease.settle(rows)?;
     let row = rows
         .first()
-        .ok_or_else(|| Fault::odd("postgres does not tell its state"))?;
+        .ok_or_else(|| fault::odd("postgres does not tell its state"))?;
     let state =
-        State::of(row).map_err(|error| Fault::odd("postgres tells its state in another way").told(error))?;
+        State::of(row).map_err(|error| fault::odd("postgres tells its state in another way").told(error))?;
     Ok(state.tell(schema, connections, now))
 }
 

@@ -13,14 +13,12 @@
 //! | `health` | what will hurt later |
 //! | `connect` | how a server is reached: addresses, TLS, a pool with limits |
 //! | `fault` | what a failure means |
-//! | `meters` | what is counted |
 
 mod batch;
 mod config;
 mod connect;
 mod fault;
 mod health;
-mod meters;
 mod read;
 mod schema;
 mod sql;
@@ -28,5 +26,6 @@ mod store;
 mod sweep;
 mod write;
 
-pub use config::{PLUGIN, PostgresConfig, TlsConfig};
+pub use config::{PLUGIN, PostgresConfig};
+pub use larder_remote::TlsConfig;
 pub use store::PostgresStore;

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use crate::connect::Conn;
 use crate::connect::pool::Pool;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::sql::Statement;
 use crate::store::Settings;
 
@@ -124,14 +124,14 @@ fn put(asked: &Asked<'_>, pieces: &[Vec<Row>], out: &mut FeatureBlock, partial: 
     for (piece, rows) in pieces.iter().enumerate() {
         for row in rows {
             let odd = |error: tokio_postgres::Error| {
-                Fault::odd("postgres answered something else than rows").told(error)
+                fault::odd("postgres answered something else than rows").told(error)
             };
             let place: i64 = row.try_get(0).map_err(odd)?;
             let place = usize::try_from(place).unwrap_or(0).wrapping_sub(1);
             let bytes: &[u8] = row.try_get(1).map_err(odd)?;
             match found.get_mut(place.saturating_add(piece * LOOKUPS)) {
                 Some(found) => *found = Some(bytes),
-                None => return Err(Fault::odd("postgres answered a row that nobody asked for")),
+                None => return Err(fault::odd("postgres answered a row that nobody asked for")),
             }
         }
     }

@@ -4,7 +4,7 @@ use larder_base::{ErrorKind, ProjectName, StoreIdentity};
 
 use crate::connect::Conn;
 use crate::connect::pool::Pool;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::sql::{Statement, Tables};
 use crate::store::Settings;
 
@@ -84,7 +84,7 @@ async fn migrate(
         conn.batch(step, limit).await?;
     }
     if version < steps.len() {
-        let newest = i32::try_from(steps.len()).map_err(|_| Fault::odd("too many versions"))?;
+        let newest = i32::try_from(steps.len()).map_err(|_| fault::odd("too many versions"))?;
         conn.execute(&tables.set_version(), &[&tables.part, &newest], limit)
             .await?;
     }
@@ -132,10 +132,10 @@ async fn there(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<[bool; 3], F
     let found = conn.query(&tables.there(), &parameters, pool.patience).await?;
     let row = found
         .first()
-        .ok_or_else(|| Fault::odd("postgres does not know its tables"))?;
+        .ok_or_else(|| fault::odd("postgres does not know its tables"))?;
     let mut there = [false; 3];
     for (column, is_there) in there.iter_mut().enumerate() {
-        *is_there = row.try_get(column).map_err(|error| Fault::of_client(&error))?;
+        *is_there = row.try_get(column).map_err(|error| fault::of_client(&error))?;
     }
     Ok(there)
 }
@@ -147,10 +147,10 @@ async fn version(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<Option<usi
     let Some(row) = found.first() else {
         return Ok(None);
     };
-    let version: i32 = row.try_get(0).map_err(|error| Fault::of_client(&error))?;
+    let version: i32 = row.try_get(0).map_err(|error| fault::of_client(&error))?;
     usize::try_from(version)
         .map(Some)
-        .map_err(|_| Fault::odd("a version in postgres is below zero"))
+        .map_err(|_| fault::odd("a version in postgres is below zero"))
 }
 
 async fn read_identity(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<Option<StoreIdentity>, Fault> {
@@ -158,10 +158,10 @@ async fn read_identity(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<Opti
     let Some(row) = found.first() else {
         return Ok(None);
     };
-    let bytes: &[u8] = row.try_get(0).map_err(|error| Fault::of_client(&error))?;
+    let bytes: &[u8] = row.try_get(0).map_err(|error| fault::of_client(&error))?;
     let bytes: [u8; 16] = bytes
         .try_into()
-        .map_err(|_| Fault::odd("the mark of the store's identity in postgres is damaged"))?;
+        .map_err(|_| fault::odd("the mark of the store's identity in postgres is damaged"))?;
     Ok(Some(StoreIdentity(u128::from_be_bytes(bytes))))
 }
 

@@ -13,16 +13,17 @@ use larder_base::{
     ProjectName, ReadFuture, ReadOptions, ReclaimReport, RowRef, ScannedRow, Span, StoreIdentity, ViewLayout,
     WriteOptions, WriteReport, WriteRule,
 };
+use larder_remote::{Meters, tls_client};
 use parking_lot::Mutex;
 use tokio::time::timeout;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::Instrument;
 
 use crate::batch::Item;
 use crate::config::PostgresConfig;
+use crate::connect::Access;
 use crate::connect::pool::Pool;
-use crate::connect::{Access, tls};
-use crate::fault::Fault;
-use crate::meters::Meters;
+use crate::fault::{self, Fault};
 use crate::schema::{self, Want};
 use crate::sql::{Statement, Tables, behind, quote};
 use crate::write::Batch;
@@ -96,9 +97,12 @@ impl PostgresStore {
     /// `Config` where an option is wrong or a certificate cannot be read.
     pub fn new(config: &PostgresConfig, cx: &BuildContext) -> Result<Self> {
         let checked = config.checked()?;
-        let meters = Arc::new(Meters::new(cx.store.as_str()));
+        let meters = Arc::new(Meters::new("postgres", cx.store.as_str()));
         let tls = match &checked.tls {
-            Some(tls) => Some(tls::connector(tls, |path| cx.resolve(path))?),
+            Some(tls) => {
+                let client = tls_client(tls, |path| cx.resolve(path))?;
+                Some(MakeRustlsConnect::new((*client).clone()))
+            }
             None => None,
         };
         let access = Arc::new(Access {
@@ -364,7 +368,7 @@ impl OnlineScan for PostgresStore {
             .map(scanned)
             .collect::<Result<_, tokio_postgres::Error>>()
             .map_err(|error| {
-                Fault::odd("postgres answered something else than rows")
+                fault::odd("postgres answered something else than rows")
                     .told(error)
                     .into()
             })

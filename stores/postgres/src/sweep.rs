@@ -6,7 +6,7 @@ use larder_base::{Generation, Micros, ProjectName, ReclaimReport};
 
 use crate::connect::Parameter;
 use crate::connect::pool::Pool;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::sql::{Statement, behind};
 use crate::store::Settings;
 
@@ -59,7 +59,7 @@ async fn page(
     let Some(row) = rows.first() else {
         return Ok((0, None));
     };
-    let odd = |error: tokio_postgres::Error| Fault::odd("postgres counts in another way").told(error);
+    let odd = |error: tokio_postgres::Error| fault::odd("postgres counts in another way").told(error);
     let gone: i64 = row.try_get(0).map_err(odd)?;
     let last: Option<Vec<u8>> = row.try_get(1).map_err(odd)?;
     Ok((u64::try_from(gone).unwrap_or(0), last))

@@ -1,6 +1,5 @@
 //! Which options a Redis store has in `larder.yaml`, what is wrong with them, and how it joins an application.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use larder_base::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 // Named for the code that the macro below writes.
 use larder_base::typetag;
 use larder_base::{Secret, Span};
+use larder_remote::TlsConfig;
 use serde::{Deserialize, Deserializer};
 
 use crate::connect::address::{Address, Endpoint};
@@ -119,22 +119,6 @@ pub struct SentinelConfig {
     /// The password of the sentinels themselves.
     #[serde(default)]
     pub password: Option<Secret<String>>,
-}
-
-/// `tls:`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TlsConfig {
-    /// Certificates of authorities to trust (PEM) instead of the machine's.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// The client's own certificate chain (PEM).
-    #[serde(default)]
-    pub cert: Option<PathBuf>,
-    /// The key of the client's certificate (PEM).
-    #[serde(default)]
-    pub key: Option<PathBuf>,
 }
 
 /// `wait:`

@@ -1,20 +1,11 @@
 //! What a failure of Redis means: to the caller, and to whoever decides about another try.
 
-use larder_base::{Error, ErrorKind};
+use larder_base::ErrorKind;
+use larder_remote::Turns;
 use redis::{RedisError, ServerError};
 
 /// One failure, before anybody decided whether to try again.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    /// What can be done about it here.
-    pub(crate) turn: Turn,
-    kind: ErrorKind,
-    what: &'static str,
-    help: &'static str,
-    /// What the server or the operating system said.
-    told: Option<String>,
-    node: Option<String>,
-}
+pub(crate) type Fault = larder_remote::Fault<Turn>;
 
 /// What can be done about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,268 +28,191 @@ pub(crate) enum Turn {
     Give,
 }
 
-const RUNNING: &str = "check that Redis is running and reachable";
+impl Turns for Turn {
+    const BACKEND: &'static str = "redis";
+    const RECONNECT: Self = Self::Reconnect;
+    const SILENT: Self = Self::Silent;
+    const GIVE: Self = Self::Give;
 
-impl Fault {
-    pub(crate) fn new(turn: Turn, kind: ErrorKind, what: &'static str, help: &'static str) -> Self {
-        Self {
-            turn,
-            kind,
-            what,
-            help,
-            told: None,
-            node: None,
-        }
-    }
-
-    /// Nothing came in time.
-    pub(crate) fn silent() -> Self {
-        Self::new(
-            Turn::Silent,
-            ErrorKind::Timeout,
-            "redis did not answer in time",
-            "check the server's load and the network, or raise `timeout`",
-        )
-    }
-
-    /// The caller's deadline passed.
-    pub(crate) fn late() -> Self {
-        Self::new(
-            Turn::Give,
-            ErrorKind::Timeout,
-            "redis did not answer within the deadline",
-            "give the call more time, or check the server's load",
-        )
-    }
-
-    /// A connection could not be made.
-    pub(crate) fn unreachable(told: impl ToString) -> Self {
-        let fault = Self::new(
-            Turn::Reconnect,
-            ErrorKind::Unavailable,
-            "redis cannot be reached",
-            RUNNING,
-        );
-        fault.told(told)
-    }
-
-    /// A slot of the cluster is served by nobody.
-    pub(crate) fn unserved() -> Self {
-        Self::new(
-            Turn::Reconnect,
-            ErrorKind::Unavailable,
-            "a part of the redis cluster is down",
-            "check the cluster with `redis-cli --cluster check`",
-        )
-    }
-
-    /// An answer of a form that the command does not have.
-    pub(crate) fn odd(what: &'static str) -> Self {
-        Self::new(
-            Turn::Give,
-            ErrorKind::Corrupt,
-            what,
-            "check that nobody else writes keys with this store's prefix",
-        )
-    }
-
-    /// Adds what the other side said.
-    pub(crate) fn told(mut self, told: impl ToString) -> Self {
-        self.told = Some(told.to_string());
-        self
-    }
-
-    /// Adds which node it was; the first one named stays.
-    pub(crate) fn at(mut self, node: impl ToString) -> Self {
-        self.node.get_or_insert_with(|| node.to_string());
-        self
-    }
-
-    /// Whether another try may succeed.
-    pub(crate) fn passes(&self) -> bool {
-        !matches!(self.turn, Turn::Give)
-    }
-
-    /// The kind of error that the caller gets.
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-
-    /// What the client said.
-    pub(crate) fn of_client(error: &RedisError) -> Self {
-        use redis::ErrorKind as Redis;
-        match error.kind() {
-            Redis::AuthenticationFailed => Self::signing(error.detail()),
-            Redis::Server(_) | Redis::Extension => {
-                let code = error.code().unwrap_or("ERR");
-                Self::of_code(code, error.detail())
-            }
-            Redis::Parse => Self::new(
-                Turn::Reconnect,
-                ErrorKind::Unavailable,
-                "redis sent what is no answer",
-                "check that the address is that of a Redis server, and whether it wants TLS",
-            ),
-            _ if error.is_timeout() => Self::silent(),
-            Redis::InvalidClientConfig | Redis::Client => Self::new(
-                Turn::Give,
-                ErrorKind::Config,
-                "the redis client refuses its options",
-                "check the options of the store",
-            )
-            .told(error),
-            _ => Self::new(
-                Turn::Reconnect,
-                ErrorKind::Unavailable,
-                "the connection to redis broke",
-                RUNNING,
-            )
-            .told(error),
-        }
-    }
-
-    /// What the server said.
-    pub(crate) fn of_server(error: &ServerError) -> Self {
-        Self::of_code(error.code(), error.details())
-    }
-
-    fn signing(detail: Option<&str>) -> Self {
-        let fault = Self::new(
-            Turn::Give,
-            ErrorKind::Config,
-            "redis refuses the user or password",
-            "check `username` and `password` of the store (or those in its URL)",
-        );
-        match detail {
-            Some(detail) => fault.told(discreet(detail)),
-            None => fault,
-        }
-    }
-
-    fn of_code(code: &str, detail: Option<&str>) -> Self {
-        use ErrorKind::{Config, Corrupt, Denied, Internal, Overloaded, Unavailable, Unsupported};
-        let detail = detail.unwrap_or_default();
-        let (turn, kind, what, help) = match code {
-            "MOVED" | "ASK" => (
-                redirection(code, detail),
-                Unavailable,
-                "the redis cluster moves slots",
-                "try again in a moment",
-            ),
-            "TRYAGAIN" => (
-                Turn::Split,
-                Unavailable,
-                "the redis cluster moves slots",
-                "try again in a moment",
-            ),
-            "CLUSTERDOWN" => (
-                Turn::Reconnect,
-                Unavailable,
-                "a part of the redis cluster is down",
-                "check the cluster with `redis-cli --cluster check`",
-            ),
-            "LOADING" => (
-                Turn::Later,
-                Unavailable,
-                "redis is loading its data",
-                "wait until it has read its files",
-            ),
-            "MASTERDOWN" | "NOREPLICAS" => (
-                Turn::Later,
-                Unavailable,
-                "redis lost its primary or replicas",
-                "check replication",
-            ),
-            "READONLY" => (
-                Turn::Reconnect,
-                Unavailable,
-                "this redis is a replica and takes no writes",
-                "point the store at the primary; with `sentinel` or `cluster` it is found by itself",
-            ),
-            "MISCONF" => (
-                Turn::Later,
-                Unavailable,
-                "redis cannot save to disk and refuses writes",
-                "free disk space on the server, or see its log",
-            ),
-            "OOM" => (
-                Turn::Give,
-                Unavailable,
-                "redis is out of memory",
-                "raise `maxmemory`, or free rows with `larder gc` and `retention:`",
-            ),
-            "BUSY" => (
-                Turn::Later,
-                Overloaded,
-                "redis is busy with a script",
-                "see SLOWLOG on the server",
-            ),
-            "NOSCRIPT" => (
-                Turn::NoScript,
-                Unavailable,
-                "redis lost the script of this store",
-                "try again",
-            ),
-            "NOAUTH" | "WRONGPASS" => return Self::signing(Some(detail)),
-            "NOPERM" => (
-                Turn::Give,
-                Denied,
-                "the redis user may not do this",
-                "grant it what the documentation of this store lists under \"Rights\", for the keys of its `prefix`",
-            ),
-            "WRONGTYPE" => (
-                Turn::Give,
-                Corrupt,
-                "a key of this store holds no row",
-                "check that nobody else writes keys with this store's prefix",
-            ),
-            "CROSSSLOT" => (
-                Turn::Give,
-                Config,
-                "this redis is a cluster",
-                "name its nodes with `cluster:` instead of `url:`",
-            ),
-            "ERR" if detail.contains("max number of clients") => (
-                Turn::Later,
-                Overloaded,
-                "redis has too many clients",
-                "lower `connections`, or raise `maxclients` on the server",
-            ),
-            "ERR" if detail.contains("DB index") => (
-                Turn::Give,
-                Config,
-                "redis has no such database",
-                "check the database in the URL",
-            ),
-            "ERR" if detail.contains("unknown command") => (
-                Turn::Give,
-                Unsupported,
-                "this redis lacks a command",
-                "use Redis 6 or newer, or Valkey, with its commands enabled",
-            ),
-            _ => (
-                Turn::Give,
-                Internal,
-                "redis refuses a command",
-                "report it with this message",
-            ),
-        };
-        Self::new(turn, kind, what, help).told(format!("{code} {}", discreet(detail)))
+    fn passes(&self) -> bool {
+        !matches!(self, Self::Give)
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        let error = Error::new(fault.kind, fault.what).help(fault.help);
-        let error = match fault.node {
-            Some(node) => error.with("node", node),
-            None => error,
-        };
-        match fault.told {
-            Some(told) => error.source(told),
-            None => error,
+/// A slot of the cluster is served by nobody.
+pub(crate) fn unserved() -> Fault {
+    Fault::new(
+        Turn::Reconnect,
+        ErrorKind::Unavailable,
+        "a part of the redis cluster is down",
+        "check the cluster with `redis-cli --cluster check`",
+    )
+}
+
+/// An answer of a form that the command does not have.
+pub(crate) fn odd(what: &'static str) -> Fault {
+    Fault::new(
+        Turn::Give,
+        ErrorKind::Corrupt,
+        what,
+        "check that nobody else writes keys with this store's prefix",
+    )
+}
+
+/// What the client said.
+pub(crate) fn of_client(error: &RedisError) -> Fault {
+    use redis::ErrorKind as Redis;
+    match error.kind() {
+        Redis::AuthenticationFailed => signing(error.detail()),
+        Redis::Server(_) | Redis::Extension => {
+            let code = error.code().unwrap_or("ERR");
+            of_code(code, error.detail())
         }
+        Redis::Parse => Fault::new(
+            Turn::Reconnect,
+            ErrorKind::Unavailable,
+            "redis sent what is no answer",
+            "check that the address is that of a Redis server, and whether it wants TLS",
+        ),
+        _ if error.is_timeout() => Fault::silent(),
+        Redis::InvalidClientConfig | Redis::Client => Fault::new(
+            Turn::Give,
+            ErrorKind::Config,
+            "the redis client refuses its options",
+            "check the options of the store",
+        )
+        .told(error),
+        _ => Fault::broken(error),
     }
+}
+
+/// What the server said.
+pub(crate) fn of_server(error: &ServerError) -> Fault {
+    of_code(error.code(), error.details())
+}
+
+fn signing(detail: Option<&str>) -> Fault {
+    let fault = Fault::new(
+        Turn::Give,
+        ErrorKind::Config,
+        "redis refuses the user or password",
+        "check `username` and `password` of the store (or those in its URL)",
+    );
+    match detail {
+        Some(detail) => fault.told(discreet(detail)),
+        None => fault,
+    }
+}
+
+fn of_code(code: &str, detail: Option<&str>) -> Fault {
+    use ErrorKind::{Config, Corrupt, Denied, Internal, Overloaded, Unavailable, Unsupported};
+    let detail = detail.unwrap_or_default();
+    let (turn, kind, what, help) = match code {
+        "MOVED" | "ASK" => (
+            redirection(code, detail),
+            Unavailable,
+            "the redis cluster moves slots",
+            "try again in a moment",
+        ),
+        "TRYAGAIN" => (
+            Turn::Split,
+            Unavailable,
+            "the redis cluster moves slots",
+            "try again in a moment",
+        ),
+        "CLUSTERDOWN" => (
+            Turn::Reconnect,
+            Unavailable,
+            "a part of the redis cluster is down",
+            "check the cluster with `redis-cli --cluster check`",
+        ),
+        "LOADING" => (
+            Turn::Later,
+            Unavailable,
+            "redis is loading its data",
+            "wait until it has read its files",
+        ),
+        "MASTERDOWN" | "NOREPLICAS" => (
+            Turn::Later,
+            Unavailable,
+            "redis lost its primary or replicas",
+            "check replication",
+        ),
+        "READONLY" => (
+            Turn::Reconnect,
+            Unavailable,
+            "this redis is a replica and takes no writes",
+            "point the store at the primary; with `sentinel` or `cluster` it is found by itself",
+        ),
+        "MISCONF" => (
+            Turn::Later,
+            Unavailable,
+            "redis cannot save to disk and refuses writes",
+            "free disk space on the server, or see its log",
+        ),
+        "OOM" => (
+            Turn::Give,
+            Unavailable,
+            "redis is out of memory",
+            "raise `maxmemory`, or free rows with `larder gc` and `retention:`",
+        ),
+        "BUSY" => (
+            Turn::Later,
+            Overloaded,
+            "redis is busy with a script",
+            "see SLOWLOG on the server",
+        ),
+        "NOSCRIPT" => (
+            Turn::NoScript,
+            Unavailable,
+            "redis lost the script of this store",
+            "try again",
+        ),
+        "NOAUTH" | "WRONGPASS" => return signing(Some(detail)),
+        "NOPERM" => (
+            Turn::Give,
+            Denied,
+            "the redis user may not do this",
+            "grant it what the documentation of this store lists under \"Rights\", for the keys of its `prefix`",
+        ),
+        "WRONGTYPE" => (
+            Turn::Give,
+            Corrupt,
+            "a key of this store holds no row",
+            "check that nobody else writes keys with this store's prefix",
+        ),
+        "CROSSSLOT" => (
+            Turn::Give,
+            Config,
+            "this redis is a cluster",
+            "name its nodes with `cluster:` instead of `url:`",
+        ),
+        "ERR" if detail.contains("max number of clients") => (
+            Turn::Later,
+            Overloaded,
+            "redis has too many clients",
+            "lower `connections`, or raise `maxclients` on the server",
+        ),
+        "ERR" if detail.contains("DB index") => (
+            Turn::Give,
+            Config,
+            "redis has no such database",
+            "check the database in the URL",
+        ),
+        "ERR" if detail.contains("unknown command") => (
+            Turn::Give,
+            Unsupported,
+            "this redis lacks a command",
+            "use Redis 6 or newer, or Valkey, with its commands enabled",
+        ),
+        _ => (
+            Turn::Give,
+            Internal,
+            "redis refuses a command",
+            "report it with this message",
+        ),
+    };
+    Fault::new(turn, kind, what, help).told(format!("{code} {}", discreet(detail)))
 }
 
 fn redirection(code: &str, detail: &str) -> Turn {
@@ -328,9 +242,10 @@ fn discreet(detail: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use larder_base::Error;
 
     fn of(code: &str, detail: &str) -> Fault {
-        Fault::of_code(code, Some(detail))
+        of_code(code, Some(detail))
     }
 
     #[test]
@@ -388,7 +303,7 @@ mod tests {
         let error = Error::from(fault);
         let told = error.chain();
         assert!(
-            told.contains("node=h:1") && told.contains("GETX") && !told.contains("secret"),
+            told.contains("server=h:1") && told.contains("GETX") && !told.contains("secret"),
             "{told}"
         );
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -6,7 +6,7 @@ use larder_base::{Error, Health, Micros, Result, random};
 use redis::{Cmd, Value};
 
 use crate::connect::node::Node;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::script;
 use crate::store::{Backend, Settings, send};
 
@@ -45,7 +45,7 @@ pub(crate) async fn check(backend: &Backend, settings: &Settings, now: Micros) -
                 }
                 health = Some(state.tell(told, now));
             }
-            let health = health.ok_or_else(|| Error::from(Fault::unserved()))?;
+            let health = health.ok_or_else(|| Error::from(fault::unserved()))?;
             Ok(match map.unserved() {
                 0 => health,
                 slots => health.warning(format!(
@@ -69,7 +69,7 @@ impl State {
         let answers = send(node, settings, commands.iter()).await?;
         let info = match answers.first() {
             Some(Value::BulkString(info)) => String::from_utf8_lossy(info).into_owned(),
-            _ => return Err(Fault::odd("redis answered something else than its state")),
+            _ => return Err(fault::odd("redis answered something else than its state")),
         };
         Ok(Self {
             info,

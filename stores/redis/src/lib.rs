@@ -14,7 +14,6 @@
 //! | `cluster`, `cluster::slots` | which node serves what |
 //! | `connect` | how a server is reached: addresses, TLS, links that heal, sentinels |
 //! | `fault` | what a failure means |
-//! | `meters` | what is counted |
 
 mod cluster;
 mod config;
@@ -23,12 +22,12 @@ mod fault;
 mod health;
 mod layout;
 mod marks;
-mod meters;
 mod read;
 mod script;
 mod store;
 mod sweep;
 mod write;
 
-pub use config::{Nodes, PLUGIN, ReadFrom, RedisConfig, SentinelConfig, TlsConfig, WaitConfig};
+pub use config::{Nodes, PLUGIN, ReadFrom, RedisConfig, SentinelConfig, WaitConfig};
+pub use larder_remote::TlsConfig;
 pub use store::RedisStore;

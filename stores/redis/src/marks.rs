@@ -7,7 +7,7 @@ use larder_base::{Error, ProjectName, Result, StoreIdentity};
 use redis::{Cmd, Value};
 
 use crate::cluster::slots::{SLOTS, slot_of};
-use crate::fault::Fault;
+use crate::fault;
 use crate::layout::Layout;
 use crate::script::SWAP_MARK;
 use crate::store::{Backend, Settings};
@@ -147,9 +147,9 @@ fn mark(answer: &Value) -> Result<Option<Mark>> {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => match Mark::parse(bytes) {
             Some(mark) => Ok(Some(mark)),
-            None => Err(Fault::odd("the mark of the store's identity in redis is damaged").into()),
+            None => Err(fault::odd("the mark of the store's identity in redis is damaged").into()),
         },
-        _ => Err(Fault::odd("redis answered something else than a value").into()),
+        _ => Err(fault::odd("redis answered something else than a value").into()),
     }
 }
 

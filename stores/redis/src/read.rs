@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, Value};
 use crate::connect::Conn;
 use crate::connect::link::Link;
 use crate::connect::node::Node;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::layout::{Layout, Place};
 use crate::store::Settings;
 
@@ -54,7 +54,8 @@ impl<'a> Asked<'a> {
         })
     }
 
-    fn count(&self) -> usize {
+    /// How many keys are asked for, one for each entity and view.
+    pub(crate) fn count(&self) -> usize {
         let keys = |group: &larder_base::KeyGroup| group.keys.iter().flatten().count() * group.views.len();
         self.request.groups.iter().map(keys).sum()
     }
@@ -73,6 +74,7 @@ pub(crate) async fn from_one(
     if commands.is_empty() {
         return Ok(());
     }
+    settings.meters.read.keys.increment(asked.count() as u64);
     let answers = match replica {
         None => twice(primary, &commands, settings).await?,
         Some(replica) => match once(replica.reader(), &commands, settings).await {
@@ -91,7 +93,7 @@ pub(crate) async fn from_one(
     for (view, row) in asked.cells() {
         let value = values
             .next()
-            .ok_or_else(|| Fault::odd("redis answered fewer values than keys"))?;
+            .ok_or_else(|| fault::odd("redis answered fewer values than keys"))?;
         put(out, view, row, value, partial)?;
     }
     Ok(())
@@ -111,7 +113,7 @@ pub(crate) fn put(
     let bytes = match value {
         Value::BulkString(bytes) => bytes,
         Value::Nil => return Ok(()),
-        _ => return Err(Fault::odd("redis answered something else than a value")),
+        _ => return Err(fault::odd("redis answered something else than a value")),
     };
     match out.put_row(view.slot, row, bytes) {
         Ok(()) => Ok(()),
@@ -188,7 +190,7 @@ async fn ask(conn: &Arc<Conn>, commands: &[Cmd], settings: &Settings) -> Result<
     }
     let answers = conn.pipeline(&pipeline, settings.timeout).await?;
     match answers.iter().find_map(|answer| match answer {
-        Value::ServerError(error) => Some(Fault::of_server(error).at(conn.endpoint())),
+        Value::ServerError(error) => Some(fault::of_server(error).at(conn.endpoint())),
         _ => None,
     }) {
         Some(fault) => Err(fault),
@@ -202,14 +204,6 @@ pub(crate) fn all_unavailable(request: &OnlineRead, out: &mut FeatureBlock) {
     for view in request.groups.iter().flat_map(|group| &group.views) {
         out.fail_view(view.slot);
     }
-}
-
-/// Whether a failure means "not now", so that a partial answer makes sense.
-pub(crate) fn is_passing(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded
-    )
 }
 
 /// Refuses shapes that this store does not know.

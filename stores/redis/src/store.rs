@@ -12,6 +12,7 @@ use larder_base::{
     ProjectName, ReadFuture, ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout,
     WriteOptions, WriteReport, WriteRule,
 };
+use larder_remote::{Meters, tls_client};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -24,10 +25,8 @@ use crate::connect::Access;
 use crate::connect::link::Dial;
 use crate::connect::node::Node;
 use crate::connect::sentinel::Sentinels;
-use crate::connect::wire;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::layout::{Layout, Place};
-use crate::meters::Meters;
 use crate::read::{self, Asked};
 use crate::write::{self, Batch, Memory, Packed, Rule};
 use crate::{health, marks, sweep};
@@ -100,9 +99,9 @@ impl RedisStore {
     /// `Config` where an option is wrong or a certificate cannot be read.
     pub fn new(config: &RedisConfig, cx: &BuildContext) -> Result<Self> {
         let checked = config.checked()?;
-        let meters = Arc::new(Meters::new(cx.store.as_str()));
+        let meters = Arc::new(Meters::new("redis", cx.store.as_str()));
         let tls = match &checked.tls {
-            Some(tls) => Some(wire::connector(tls, |path| cx.resolve(path))?),
+            Some(tls) => Some(tls_client(tls, |path| cx.resolve(path))?.into()),
             None => None,
         };
         let access = Arc::new(Access {
@@ -147,7 +146,7 @@ impl RedisStore {
                 let read = read::from_one(primary, replica, &asked, &self.settings, out, partial);
                 let result = within(options, partial, read).await;
                 match result {
-                    Err(fault) if partial && read::is_passing(fault.kind()) => {
+                    Err(fault) if partial && fault.is_passing() => {
                         read::all_unavailable(request, out);
                         Ok(())
                     }
@@ -159,7 +158,7 @@ impl RedisStore {
                 let mut answered = read.nothing_yet();
                 let result = within(options, partial, read.run(&mut answered, out)).await;
                 match result {
-                    Err(fault) if partial && read::is_passing(fault.kind()) => {
+                    Err(fault) if partial && fault.is_passing() => {
                         read.fail_rest(fault.kind(), &answered, out);
                         Ok(())
                     }
@@ -321,7 +320,7 @@ impl Backend {
             .all(|(key, _)| map.shard_of(slot_of_key(key)).is_some())
         {
             true => Ok(answers),
-            false => Err(Fault::unserved()),
+            false => Err(fault::unserved()),
         }
     }
 
@@ -358,7 +357,7 @@ pub(crate) async fn send(
     let answers = answers.inspect_err(|fault| link.judge(&conn, fault))?;
     for answer in &answers {
         if let Value::ServerError(error) = answer {
-            let fault = Fault::of_server(error).at(conn.endpoint());
+            let fault = fault::of_server(error).at(conn.endpoint());
             link.judge(&conn, &fault);
             return Err(fault);
         }

@@ -8,7 +8,7 @@ use larder_base::{Error, ReclaimReport, Result};
 use redis::{Cmd, Value};
 
 use crate::connect::node::Node;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::layout::Place;
 use crate::store::{Backend, Settings, send};
 
@@ -96,7 +96,7 @@ async fn step(
         .arg("COUNT")
         .arg(STEP);
     let answers = send(node, settings, std::iter::once(&command)).await?;
-    let odd = || Fault::odd("redis answered something else than a page of keys");
+    let odd = || fault::odd("redis answered something else than a page of keys");
     let Some(Value::Array(parts)) = answers.into_iter().next() else {
         return Err(odd());
     };
@@ -142,7 +142,7 @@ async fn run_id(node: &Node, settings: &Settings) -> Result<String> {
     command.arg("server");
     let answers = patiently(|| send(node, settings, std::iter::once(&command))).await?;
     let Some(Value::BulkString(info)) = answers.first() else {
-        return Err(Fault::odd("redis answered something else than its state").into());
+        return Err(fault::odd("redis answered something else than its state").into());
     };
     let info = String::from_utf8_lossy(info);
     let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));

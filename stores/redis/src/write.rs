@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::connect::Conn;
 use crate::connect::link::Link;
 use crate::connect::node::Node;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::layout::{Place, slot_of_entity};
 use crate::script;
 use crate::store::{Backend, Settings};
@@ -98,6 +98,7 @@ pub(crate) async fn write(
     let mut left: Vec<u32> = (0..u32::try_from(batch.keys.len()).unwrap_or(u32::MAX)).collect();
     let mut pause = FIRST_PAUSE;
     let mut deadline = Instant::now() + settings.write_timeout;
+    settings.meters.write.keys.increment(left.len() as u64);
     loop {
         let before = left.len();
         let fault = match backend {
@@ -147,7 +148,7 @@ impl Task<'_> {
             .iter()
             .map(|shard| cluster.node(&shard.primary))
             .collect();
-        let mut first_fault = (!unserved.is_empty()).then(Fault::unserved);
+        let mut first_fault = (!unserved.is_empty()).then(fault::unserved);
         *left = unserved;
         let tasks =
             nodes
@@ -312,7 +313,7 @@ impl Task<'_> {
         let (mut stale, mut fresh) = (0, 0);
         for (row, to) in rows {
             let Some(node) = cluster.and_then(|cluster| cluster.named(to)) else {
-                return Err(Fault::unserved());
+                return Err(fault::unserved());
             };
             let conn = node.writer().conn().await?;
             let mut pipeline = match self.batch.rule {
@@ -463,7 +464,7 @@ enum SetIf {
 
 fn fault_of(answer: &Value) -> Option<Fault> {
     match answer {
-        Value::ServerError(error) => Some(Fault::of_server(error)),
+        Value::ServerError(error) => Some(fault::of_server(error)),
         _ => None,
     }
 }
@@ -474,7 +475,7 @@ fn lacks_script(answer: &Value) -> bool {
 
 /// How many rows a call of the script refused as stale, and how many were not there before.
 fn counts(answer: Option<&Value>) -> Result<(usize, usize), Fault> {
-    let odd = || Fault::odd("the script answered something else than counts");
+    let odd = || fault::odd("the script answered something else than counts");
     let Some(Value::Array(counts)) = answer else {
         return Err(odd());
     };

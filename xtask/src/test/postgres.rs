@@ -29,14 +29,14 @@ const UNWANTED: [&str; 8] = [
 
 /// The folders of the programs and of their libraries, where they are not on the path.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     bin: Option<PathBuf>,
     lib: Option<PathBuf>,
 }
 
 impl Programs {
     /// Finds the programs, or fetches them once.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let fetched = tools().join("postgres").join("root");
         let known = || {
             let installed = Self::in_folder(Path::new(INSTALLED), None);
@@ -97,7 +97,7 @@ impl Programs {
     }
 
     /// Tells a command where the programs are.
-    pub(super) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Some(bin) = &self.bin {
             command.env("LARDER_TEST_POSTGRES_BIN", bin);
         }

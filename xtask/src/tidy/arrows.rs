@@ -6,7 +6,7 @@ use super::Finding;
 use super::model::{Kind, Member};
 
 /// Helpers that stores may share; each store at most one.
-const SHARED_HELPERS: [&str; 1] = ["larder-warehouse-sql"];
+const SHARED_HELPERS: [&str; 2] = ["larder-remote", "larder-warehouse-sql"];
 /// Arrow's small crates: all that `larder-core` adds to the contract.
 const SMALL_ARROW: [&str; 10] = [
     "arrow-array",

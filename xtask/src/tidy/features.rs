@@ -4,7 +4,7 @@ use super::Finding;
 use super::model::Member;
 
 /// Shared by stores, so no backend and no feature.
-const NO_BACKEND: [&str; 1] = ["stores/warehouse-sql"];
+const NO_BACKEND: [&str; 2] = ["stores/remote", "stores/warehouse-sql"];
 
 /// Each `stores/<x>` is the facade's feature `x`, which turns on `larder-x`, and `full` is all of them.
 pub(crate) fn facade(members: &[Member]) -> Vec<Finding> {

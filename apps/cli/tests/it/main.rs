@@ -1,5 +1,7 @@
 //! Does the real binary do what its help says, in folders of its own?
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod backend;
 mod broken;
 mod care;
 mod caught;
@@ -9,6 +11,8 @@ mod flow;
 mod interrupt;
 mod json;
 mod looking;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;

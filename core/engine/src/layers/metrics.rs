@@ -214,71 +214,20 @@ impl fmt::Debug for Metrics {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicU64, Ordering};
+mod tests {
     use std::time::Duration;
 
-    use ::metrics::{
-        Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-    };
-    use parking_lot::Mutex;
+    use larder_conformance::Series;
 
     use super::super::stub::Stub;
     use super::*;
 
-    /// Counters and numbers of samples, by name and labels.
-    #[derive(Default)]
-    pub(in super::super) struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
-
-    impl Recorded {
-        fn cell(&self, key: &Key) -> Arc<AtomicU64> {
-            let labels: Vec<&str> = key.labels().map(|label| label.value()).collect();
-            let name = format!("{} {}", key.name(), labels.join(" "));
-            self.0.lock().entry(name).or_default().clone()
-        }
-
-        /// What is not zero.
-        pub(in super::super) fn lines(&self) -> Vec<String> {
-            let cells = self.0.lock();
-            let counts = cells
-                .iter()
-                .map(|(name, cell)| (name, cell.load(Ordering::SeqCst)));
-            counts
-                .filter(|(_, count)| *count > 0)
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect()
-        }
-    }
-
-    struct Samples(Arc<AtomicU64>);
-    impl HistogramFn for Samples {
-        fn record(&self, _: f64) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    impl Recorder for Recorded {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            Counter::from_arc(self.cell(key))
-        }
-        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::noop()
-        }
-        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::from_arc(Arc::new(Samples(self.cell(key))))
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn counts_every_end() {
         for in_process in [true, false] {
-            let recorded = Recorded::default();
+            let recorded = Series::default();
             let stub = Stub::new(in_process).failing(ErrorKind::Unavailable, 1);
-            let store = ::metrics::with_local_recorder(&recorded, || Metrics::new(stub.clone(), "main"));
+            let store = recorded.record(|| Metrics::new(stub.clone(), "main"));
             let options = ReadOptions::new();
             stub.read(&store, &options).await.unwrap_err();
             stub.read(&store, &options).await.unwrap();
@@ -304,9 +253,9 @@ pub(super) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_call_is_measured() {
-        let recorded = Recorded::default();
+        let recorded = Series::default();
         let stub = Stub::new(false).taking(Duration::from_secs(9));
-        let store = ::metrics::with_local_recorder(&recorded, || Metrics::new(stub.clone(), "main"));
+        let store = recorded.record(|| Metrics::new(stub.clone(), "main"));
         let read =
             tokio::time::timeout(Duration::from_millis(1), stub.read(&store, &ReadOptions::new())).await;
         read.unwrap_err();

@@ -1,17 +1,19 @@
 //! How a server is reached, and how long anybody waits for it.
 
 pub(crate) mod pool;
-pub(crate) mod tls;
-mod wire;
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_base::ErrorKind;
+use larder_remote::{Meters, Wire, dial};
 use parking_lot::Mutex;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
@@ -20,10 +22,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row, Statement as Prepared};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::fault::{Fault, Turn};
-use crate::meters::Meters;
+use crate::fault::{self, Fault, Turn};
 use crate::sql::Statement;
-use wire::Wire;
 
 /// How many periods of silence, each ended by a byte, make a call hopeless.
 const PATIENCE: u32 = 60;
@@ -79,7 +79,7 @@ impl Access {
 
     async fn dial_one(&self, host: &Host, port: u16, patience: Duration) -> Result<Conn, Fault> {
         let moved = Arc::new(AtomicU64::new(0));
-        let wire = Wire::open(host, port, self.meters.clone(), moved.clone())
+        let wire = open(host, port, self.meters.clone(), moved.clone())
             .await
             .map_err(Fault::unreachable)?;
         let mut config = self.client.clone();
@@ -93,7 +93,7 @@ impl Access {
                 let (client, connection) = config
                     .connect_raw(wire, tls)
                     .await
-                    .map_err(|e| Fault::of_client(&e))?;
+                    .map_err(|e| fault::of_client(&e))?;
                 (client, tokio::spawn(connection).abort_handle())
             }
             _ => {
@@ -102,7 +102,7 @@ impl Access {
                 let (client, connection) = config
                     .connect_raw(wire, NoTls)
                     .await
-                    .map_err(|e| Fault::of_client(&e))?;
+                    .map_err(|e| fault::of_client(&e))?;
                 (client, tokio::spawn(connection).abort_handle())
             }
         };
@@ -246,7 +246,7 @@ impl Conn {
         for _ in 0..PATIENCE {
             match timeout(limit, &mut call).await {
                 Ok(result) => {
-                    return result.map_err(|error| Fault::of_client(&error).at(&self.name));
+                    return result.map_err(|error| fault::of_client(&error).at(&self.name));
                 }
                 Err(_) => {
                     let now = self.moved.load(Ordering::Relaxed);
@@ -322,4 +322,17 @@ impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Conn({})", self.name)
     }
+}
+
+/// Reaches a host. `moved` counts bytes in both directions, by which life is told from silence.
+async fn open(host: &Host, port: u16, meters: Arc<Meters>, moved: Arc<AtomicU64>) -> io::Result<Wire> {
+    let wire = match host {
+        Host::Tcp(host) => Wire::new(dial(host, port).await?, meters, moved),
+        #[cfg(unix)]
+        Host::Unix(folder) => {
+            let socket = folder.join(format!(".s.PGSQL.{port}"));
+            Wire::new(UnixStream::connect(socket).await?, meters, moved)
+        }
+    };
+    Ok(wire)
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::{Access, Conn};
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 
 /// Connections for one purpose.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Pool {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => {
                     self.access.meters.wait.record(start.elapsed());
-                    return Err(Fault::busy());
+                    return Err(fault::busy());
                 }
             },
         };
@@ -84,7 +84,7 @@ impl Lease<'_> {
     /// Gives it back or up, as the outcome of a call says.
     pub(crate) fn settle<T>(self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         match &outcome {
-            Err(fault) if fault.breaks() => self.pool.forget(),
+            Err(fault) if fault.turn.breaks() => self.pool.forget(),
             _ => {}
         }
         if let Err(fault) = &outcome {

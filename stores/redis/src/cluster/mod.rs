@@ -19,7 +19,7 @@ use crate::connect::Access;
 use crate::connect::address::Endpoint;
 use crate::connect::link::Dial;
 use crate::connect::node::Node;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use slots::{Shard, SlotMap};
 
 /// Nodes that are asked for the map at once.
@@ -154,7 +154,7 @@ impl Cluster {
                 }
             }
         }
-        Err(last.unwrap_or_else(Fault::unserved))
+        Err(last.unwrap_or_else(fault::unserved))
     }
 
     async fn ask_node(&self, endpoint: &Endpoint) -> Result<SlotMap, Fault> {
@@ -172,7 +172,7 @@ impl Cluster {
             // A node that was reset, or is still to join, knows no slots.
             let empty = matches!(&answer, Value::Array(ranges) if ranges.is_empty());
             match empty {
-                true => Fault::unserved().at(endpoint),
+                true => fault::unserved().at(endpoint),
                 false => Fault::new(
                     Turn::Give,
                     ErrorKind::Unsupported,

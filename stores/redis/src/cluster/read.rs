@@ -11,9 +11,9 @@ use super::Cluster;
 use super::slots::SlotMap;
 use crate::config::ReadFrom;
 use crate::connect::node::Node;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::layout::slot_of_entity;
-use crate::read::{Asked, is_passing, put};
+use crate::read::{Asked, put};
 use crate::store::Settings;
 
 /// How often what was not answered is asked again, elsewhere or after a new map.
@@ -105,13 +105,15 @@ impl<'a> ClusterRead<'a> {
         if self.entities.is_empty() {
             return Ok(());
         }
+        let asked = self.asked.count() as u64;
+        self.settings.meters.read.keys.increment(asked);
         let mut map = self.cluster.map().await?;
         let all = (0..self.entities.len())
             .map(|entity| Want { entity, view: None })
             .collect();
         let (mut parts, mut failed) = self.by_node(all, &map, self.settings.read_from);
         for round in 1..=ROUNDS {
-            let mut fault = (!failed.is_empty()).then(Fault::unserved);
+            let mut fault = (!failed.is_empty()).then(fault::unserved);
             let mut again = Again::default();
             let mut running: FuturesUnordered<_> = parts.into_iter().map(|part| self.ask(part)).collect();
             while let Some((part, answer)) = running.next().await {
@@ -144,11 +146,11 @@ impl<'a> ClusterRead<'a> {
             (parts, failed) = self.by_node(again.wants, &map, ReadFrom::Primary);
             parts.append(&mut again.elsewhere);
         }
-        self.give_up(Fault::unserved(), answered, out)
+        self.give_up(fault::unserved(), answered, out)
     }
 
     fn give_up(&self, fault: Fault, answered: &[usize], out: &mut FeatureBlock) -> Result<(), Fault> {
-        if !self.partial || !is_passing(fault.kind()) {
+        if !self.partial || !fault.is_passing() {
             return Err(fault);
         }
         tracing::debug!(kind = %fault.kind(), "partial answer of the redis cluster");
@@ -274,8 +276,8 @@ impl<'a> ClusterRead<'a> {
                     answered[want.entity] += cells.len();
                     continue;
                 }
-                Value::ServerError(error) => Fault::of_server(error),
-                _ => return Err(Fault::odd("redis answered something else than values")),
+                Value::ServerError(error) => fault::of_server(error),
+                _ => return Err(fault::odd("redis answered something else than values")),
             };
             match &fault.turn {
                 Turn::Moved { slot, to } => {
@@ -313,7 +315,7 @@ impl<'a> ClusterRead<'a> {
     fn put(&self, want: Want, cells: &[Value], out: &mut FeatureBlock) -> Result<(), Fault> {
         let views = self.views(want);
         if cells.len() != views.len() {
-            return Err(Fault::odd("redis answered another number of values than keys"));
+            return Err(fault::odd("redis answered another number of values than keys"));
         }
         let entity = &self.entities[want.entity];
         for (view, cell) in views.zip(cells) {

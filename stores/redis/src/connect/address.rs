@@ -1,10 +1,10 @@
 //! Where a Redis server is: what a URL says, and whether its address may be used without TLS.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use larder_base::{Error, Result, Secret};
+use larder_remote::is_local;
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 /// The place of one server.
@@ -41,10 +41,7 @@ impl Endpoint {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
-            Self::Tcp(host, _) => {
-                host.eq_ignore_ascii_case("localhost")
-                    || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
+            Self::Tcp(host, _) => is_local(host),
         }
     }
 }

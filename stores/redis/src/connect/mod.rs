@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_base::{ErrorKind, Secret};
+use larder_remote::Meters;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult, Value,
@@ -21,10 +22,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::fault::{Fault, Turn};
-use crate::meters::Meters;
+use crate::fault::{self, Fault, Turn};
 use address::Endpoint;
-use wire::Wire;
 
 /// Requests that may wait for a connection's driver.
 const QUEUE: usize = 1_024;
@@ -83,7 +82,7 @@ impl Access {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Conn, Fault> {
         let moved = Arc::new(AtomicU64::new(0));
-        let wire = Wire::open(endpoint, self.tls.as_ref(), self.meters.clone(), moved.clone())
+        let wire = wire::open(endpoint, self.tls.as_ref(), self.meters.clone(), moved.clone())
             .await
             .map_err(Fault::unreachable)?;
         let config = AsyncConnectionConfig::new()
@@ -93,7 +92,7 @@ impl Access {
             .set_write_backpressure_boundary(WRITE_BUFFER);
         let (mux, driver) = MultiplexedConnection::new_with_config(&self.info()?, wire, config)
             .await
-            .map_err(|error| Fault::of_client(&error))?;
+            .map_err(|error| fault::of_client(&error))?;
         let driver = tokio::spawn(driver).abort_handle();
         Ok(Conn {
             mux,
@@ -107,7 +106,7 @@ impl Access {
         // The only way to a default one that the client offers.
         let info = "redis://localhost"
             .into_connection_info()
-            .map_err(|error| Fault::of_client(&error))?;
+            .map_err(|error| fault::of_client(&error))?;
         let mut info = info.redis_settings().clone().set_db(self.database);
         if let Some(username) = &self.username {
             info = info.set_username(username);
@@ -142,7 +141,7 @@ impl Conn {
     pub(crate) async fn command(&self, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
         let mut mux = self.mux.clone();
         match self.patient(limit, mux.send_packed_command(command)).await? {
-            Value::ServerError(error) => Err(Fault::of_server(&error).at(&self.endpoint)),
+            Value::ServerError(error) => Err(fault::of_server(&error).at(&self.endpoint)),
             value => Ok(value),
         }
     }
@@ -160,7 +159,7 @@ impl Conn {
             Ok(answers)
         } else {
             Err(
-                Fault::odd("redis gave another number of answers than there were commands")
+                fault::odd("redis gave another number of answers than there were commands")
                     .at(&self.endpoint),
             )
         }
@@ -176,7 +175,7 @@ impl Conn {
         let mut seen = self.moved.load(Ordering::Relaxed);
         for _ in 0..PATIENCE {
             match timeout(limit, &mut call).await {
-                Ok(result) => return result.map_err(|error| Fault::of_client(&error).at(&self.endpoint)),
+                Ok(result) => return result.map_err(|error| fault::of_client(&error).at(&self.endpoint)),
                 Err(_) => {
                     let now = self.moved.load(Ordering::Relaxed);
                     if now == seen {

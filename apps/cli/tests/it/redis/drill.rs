@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use larder::{FeatureStore, OnlinePlan, ReadOptions, Reading, Selection, Value};
 
-use super::project;
 use super::server::Server;
+use crate::backend::project;
 use crate::world::larder;
 
 /// Users that are looked at; the sample has more than these.
@@ -136,7 +136,7 @@ fn push(dir: &Path, user: i64, orders: i64, to: &str) {
 #[ignore = "needs redis-server; cargo xtask test fetches it"]
 fn an_emptied_redis_is_rebuilt_under_a_running_server() {
     let server = Server::durable();
-    let (_world, dir) = project(&server.url());
+    let (_world, dir) = project(&server);
     let run = |args: &[&str]| larder(&dir, args);
     run(&["apply"]).ok();
     run(&["materialize"]).ok();

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use larder_base::{
     ErrorKind, FeatureBlock, OnPartial, OnlineDelete, OnlineStore, ReadOptions, RowStatus, Span, WriteOptions,
 };
-use larder_conformance::{FaultProxy, Rng};
-use larder_postgres::{PostgresConfig, PostgresStore};
+use larder_conformance::{FaultProxy, Race};
+use larder_postgres::PostgresConfig;
 
-use super::common::{batch, keys, layout, open, read, read_with, request, write};
+use super::common::{keys, layout, open, read, read_with, request, write};
 use super::server::Server;
 
 async fn through(server: &Server) -> (FaultProxy, PostgresConfig) {
@@ -162,55 +162,40 @@ async fn connections_are_limited() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]
 async fn sixteen_writers_leave_the_newest() {
-    const KEYS: i64 = 1_000;
-    const ROUNDS: i64 = 12;
     let server = Server::start();
     let mut config = PostgresConfig::new(server.url());
-    config.write_connections = 16;
-    let view = layout("shop", "races", 1);
-    let tasks: Vec<_> = (0..16)
-        .map(|writer| {
-            let (config, view) = (config.clone(), view.clone());
-            tokio::spawn(async move {
-                let store: PostgresStore = open(&config);
-                let mut rng = Rng::new(writer as u64);
-                for _ in 0..ROUNDS {
-                    let mut rows: Vec<_> = (0..KEYS)
-                        .map(|key| {
-                            let event = (rng.bits() % 1_000_000) as i64 + 1;
-                            (key, event, event)
-                        })
-                        .collect();
-                    // Every writer has the newest row of some keys, at any time.
-                    rows.push((writer, 2_000_000, 2_000_000));
-                    rows.reverse();
-                    let done = store.write(&batch(&view, &rows), &WriteOptions::default()).await;
-                    let report = done.expect("a write");
-                    assert_eq!(report.written + report.stale, KEYS as u64 + 1);
-                }
-                let mut newest = vec![0; KEYS as usize];
-                let mut rng = Rng::new(writer as u64);
-                for _ in 0..ROUNDS {
-                    for newest in &mut newest {
-                        *newest = (*newest).max((rng.bits() % 1_000_000) as i64 + 1);
-                    }
-                }
-                newest
-            })
-        })
-        .collect();
-    let mut newest = vec![0; KEYS as usize];
-    for task in tasks {
-        for (newest, own) in newest.iter_mut().zip(task.await.expect("no writer failed")) {
-            *newest = (*newest).max(own);
+    config.write_connections = 4;
+    let stores = (0..4).map(|_| Arc::new(open(&config))).collect();
+    let report = Race::sixteen().run(stores, |_| {}).await;
+    assert_eq!(report.failed, 0, "nobody stands in another's way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]
+async fn writers_leave_the_newest_over_lines_that_break() {
+    let server = Server::start();
+    let (first, config) = through(&server).await;
+    let (second, other) = through(&server).await;
+    let stores = vec![Arc::new(open(&config)), Arc::new(open(&other))];
+    let lines = [first, second];
+    let race = Race {
+        writers: 8,
+        keys: 300,
+        rows: 100,
+        lasts: Duration::from_secs(5),
+    };
+    race.run(stores, |round| {
+        let line = &lines[round as usize % 2];
+        match round % 6 {
+            0 => line.cut(),
+            1 => line.half_close(),
+            2 => line.delay(Duration::from_millis(20)),
+            3 => line.throttle(200_000),
+            4 => line.cut_after(5_000),
+            _ => lines.iter().for_each(FaultProxy::pass),
         }
-    }
-    newest[..16].fill(2_000_000);
-    let store = open(&config);
-    let names: Vec<i64> = (0..KEYS).collect();
-    let found = read(&store, &view, &names).await.expect("a read");
-    let expected: Vec<_> = newest.iter().map(|event| Some((*event, *event))).collect();
-    assert_eq!(found, expected);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,5 +8,6 @@ mod common;
 mod conformance;
 mod crash;
 mod faults;
+mod meters;
 mod schema;
 mod server;

@@ -3,9 +3,10 @@
 use larder_base::{
     ErrorKind, Generation, OnPartial, OnlineStore, ProjectName, ReadOptions, RowStatus, WriteOptions,
 };
+use larder_conformance::eventually;
 use larder_redis::ReadFrom;
 
-use super::cluster_kit::{Cluster, Configured, eventually, shared};
+use super::cluster_kit::{Cluster, Configured, shared};
 use super::common::{batch, layout, open, read, read_with, request, write};
 use super::server::Server;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use larder_redis::RedisConfig;
 
 use super::server::{Server, until};
+use super::watched::Watched;
 
 /// Three primaries with a replica each.
 pub(crate) struct Cluster {
@@ -108,70 +109,6 @@ fn agrees(server: &Server) -> bool {
         && nodes.lines().filter(|line| line.contains("slave")).count() == 3
 }
 
-/// A primary with a replica, watched by three sentinels.
-pub(crate) struct Watched {
-    pub(crate) primary: Server,
-    pub(crate) replica: Server,
-    pub(crate) sentinels: Vec<Server>,
-}
-
-impl Watched {
-    pub(crate) fn start() -> Self {
-        let primary = Server::start();
-        let port = primary.port.to_string();
-        let replica = Server::with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
-        until("the replica follows", || {
-            replica.info("master_link_status") == "up"
-        });
-        let config = format!(
-            "sentinel monitor features 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds features 700\n\
-             sentinel failover-timeout features 4000\n"
-        );
-        let sentinels: Vec<Server> = (0..3).map(|_| Server::sentinel(&config)).collect();
-        until("the sentinels know each other and the replica", || {
-            sentinels.iter().all(|sentinel| {
-                let told = sentinel.cli(&["INFO", "sentinel"]);
-                told.contains("slaves=1,sentinels=3") && told.contains("status=ok")
-            })
-        });
-        Self {
-            primary,
-            replica,
-            sentinels,
-        }
-    }
-
-    pub(crate) fn config(&self) -> RedisConfig {
-        let nodes = self
-            .sentinels
-            .iter()
-            .map(|sentinel| format!("127.0.0.1:{}", sentinel.port));
-        RedisConfig::sentinel("features", nodes)
-    }
-}
-
-/// Reads on until they succeed, and answers what they found: how an application waits out a failover.
-pub(crate) async fn eventually<T, F: Future<Output = larder_base::Result<T>>>(
-    mut work: impl FnMut() -> F,
-) -> T {
-    let start = std::time::Instant::now();
-    loop {
-        match work().await {
-            Ok(done) => return done,
-            Err(error) => {
-                assert!(error.is_retryable(), "{}", error.chain());
-                assert!(
-                    start.elapsed().as_secs() < 40,
-                    "it never recovered: {}",
-                    error.chain()
-                );
-            }
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-}
-
 /// A store behind an `Arc`, for tasks.
 pub(crate) fn shared(config: &RedisConfig) -> Arc<larder_redis::RedisStore> {
     Arc::new(super::common::open(config))
@@ -185,5 +122,11 @@ pub(crate) trait Configured {
 impl Configured for Server {
     fn config(&self) -> RedisConfig {
         RedisConfig::new(self.url())
+    }
+}
+
+impl Configured for Watched {
+    fn config(&self) -> RedisConfig {
+        RedisConfig::sentinel("features", self.addresses())
     }
 }

@@ -6,9 +6,10 @@ use larder_base::{OnlineStore, Result, async_trait};
 use larder_conformance::{OnlineFixture, run_online};
 use larder_redis::RedisConfig;
 
-use super::cluster_kit::{Cluster, Configured, Watched};
+use super::cluster_kit::{Cluster, Configured};
 use super::common::open;
 use super::server::Server;
+use super::watched::Watched;
 
 struct Fixture<'a> {
     name: &'static str,

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
+use larder_conformance::eventually;
 use larder_redis::RedisConfig;
 
-use super::cluster_kit::{Configured, eventually};
+use super::cluster_kit::Configured;
 use super::common::{layout, open, read, write};
 use super::server::Server;
 

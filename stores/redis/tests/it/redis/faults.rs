@@ -1,17 +1,16 @@
 //! What does the store make of a line that is slow, silent, cut or half closed, and of writers that race on it?
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use larder_base::{
     ErrorKind, FeatureBlock, Micros, OnPartial, OnlineStore, OnlineWrite, PackedRows, ReadOptions, RowStatus,
     Slot, Span, Value, ValueType, ViewLayout, WriteOptions,
 };
-use larder_conformance::{FaultProxy, Rng};
-use larder_redis::{RedisConfig, RedisStore};
+use larder_conformance::{FaultProxy, Race, eventually};
+use larder_redis::RedisConfig;
 
-use super::cluster_kit::{Configured, eventually};
+use super::cluster_kit::Configured;
 use super::common::{keys, layout, open, plain_layout, read, read_with, request, write};
 use super::server::Server;
 
@@ -259,118 +258,12 @@ async fn an_answer_that_is_cut_in_the_middle_is_never_taken_for_whole() {
     );
 }
 
-/// Writers with shuffled times on the same keys, over lines that are cut all the time.
-async fn race(
-    writers: usize,
-    names: i64,
-    limit: Duration,
-    stores: Vec<Arc<RedisStore>>,
-    disturb: impl Fn(u64),
-) {
-    let view = layout("shop", "race", 5);
-    let newest: Arc<Vec<AtomicI64>> = Arc::new((0..names).map(|_| AtomicI64::new(i64::MIN)).collect());
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut tasks = Vec::new();
-    for writer in 0..writers {
-        let (store, view, newest, stop) = (
-            stores[writer % stores.len()].clone(),
-            view.clone(),
-            newest.clone(),
-            stop.clone(),
-        );
-        tasks.push(tokio::spawn(async move {
-            let mut rng = Rng::new(writer as u64 + 1);
-            let (mut acknowledged, mut failed) = (0_u64, 0_u64);
-            while !stop.load(Ordering::SeqCst) {
-                let rows: Vec<_> = (0..100)
-                    .map(|_| {
-                        let key = rng.below(names as usize) as i64;
-                        // Shuffled, and far beyond what a double holds.
-                        let event = (rng.below(1 << 62) as i64) - (1 << 61);
-                        (key, event, event)
-                    })
-                    .collect();
-                match write(&*store, &view, &rows).await {
-                    Ok(report) => {
-                        assert_eq!(report.written + report.stale, 100);
-                        acknowledged += 1;
-                        for (key, event, _) in rows {
-                            newest[key as usize].fetch_max(event, Ordering::SeqCst);
-                        }
-                    }
-                    Err(error) => {
-                        assert!(error.is_retryable(), "{}", error.chain());
-                        failed += 1;
-                    }
-                }
-            }
-            (acknowledged, failed)
-        }));
-    }
-    // A reader sees no key go back.
-    let reader = {
-        let (store, view, stop) = (stores[0].clone(), view.clone(), stop.clone());
-        tokio::spawn(async move {
-            let all: Vec<i64> = (0..names).collect();
-            let mut seen = vec![i64::MIN; all.len()];
-            let mut reads = 0;
-            while !stop.load(Ordering::SeqCst) {
-                if let Ok(found) = read(&*store, &view, &all).await {
-                    reads += 1;
-                    for (seen, found) in seen.iter_mut().zip(found) {
-                        let event = found.map_or(i64::MIN, |(event, _)| event);
-                        assert!(event >= *seen, "an older row replaced a newer one");
-                        *seen = event;
-                    }
-                }
-            }
-            reads
-        })
-    };
-    let started = Instant::now();
-    let mut round = 0;
-    while started.elapsed() < limit {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        disturb(round);
-        round += 1;
-    }
-    stop.store(true, Ordering::SeqCst);
-    let mut acknowledged = 0;
-    for task in tasks {
-        acknowledged += task.await.expect("a writer").0;
-    }
-    assert!(
-        acknowledged > 20 && reader.await.expect("the reader") > 0,
-        "{acknowledged}"
-    );
-    let all: Vec<i64> = (0..names).collect();
-    let found = eventually(|| read(&*stores[0], &view, &all)).await;
-    for ((key, found), newest) in (0..).zip(found).zip(newest.iter()) {
-        let newest = newest.load(Ordering::SeqCst);
-        let event = found.map_or(i64::MIN, |(event, _)| event);
-        // What failed may be there all the same, and only where it is newer.
-        assert!(
-            event >= newest,
-            "key {key} ends at {event}, acknowledged was {newest}"
-        );
-        assert!(
-            found.is_none_or(|(event, number)| event == number),
-            "key {key} is torn"
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server; cargo xtask test fetches it"]
 async fn every_key_ends_at_its_newest_value() {
     let server = Server::start();
     let stores = (0..4).map(|_| Arc::new(open(&server.config()))).collect();
-    // `LARDER_TEST_RACE_SECONDS=60` for the whole minute.
-    let seconds = std::env::var("LARDER_TEST_RACE_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(4);
-    race(16, 1_000, Duration::from_secs(seconds), stores, |_| {}).await;
+    Race::sixteen().run(stores, |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -379,7 +272,13 @@ async fn every_key_ends_at_its_newest_value_over_lines_that_break() {
     let server = Server::start();
     let lines = [line(&server).await, line(&server).await];
     let stores = lines.iter().map(|line| Arc::new(open(&through(line)))).collect();
-    race(8, 300, Duration::from_secs(5), stores, |round| {
+    let race = Race {
+        writers: 8,
+        keys: 300,
+        rows: 100,
+        lasts: Duration::from_secs(5),
+    };
+    race.run(stores, |round| {
         let line = &lines[round as usize % 2];
         match round % 6 {
             0 => line.cut(),

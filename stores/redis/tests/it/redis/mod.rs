@@ -16,3 +16,4 @@ mod recovery;
 mod script;
 mod sentinel;
 mod server;
+mod watched;

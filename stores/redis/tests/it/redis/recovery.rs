@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use larder_base::OnlineStore;
 use larder_base::{ErrorKind, OnPartial, ProjectName, ReadOptions, RowStatus, Span};
+use larder_conformance::eventually;
 
-use super::cluster_kit::{Configured, eventually};
+use super::cluster_kit::Configured;
 use super::common::{layout, open, read, read_with, write};
 use super::server::{Server, free_port};
 

@@ -1,11 +1,13 @@
 //! Is the primary found that sentinels name, and its successor after it died?
 
 use larder_base::{ErrorKind, OnlineStore};
+use larder_conformance::eventually;
 use larder_redis::ReadFrom;
 
-use super::cluster_kit::{Configured, Watched, eventually, shared};
+use super::cluster_kit::{Configured, shared};
 use super::common::{layout, open, read, write};
 use super::server::until;
+use super::watched::Watched;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server; cargo xtask test fetches it"]

@@ -1,4 +1,4 @@
-//! How servers are verified: the machine's authorities or named ones, and perhaps a certificate of the client's own.
+//! How are servers verified? By the machine's authorities or named ones, and perhaps with a certificate of our own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,22 +6,37 @@ use std::sync::Arc;
 use larder_base::{Error, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use serde::Deserialize;
 
-use crate::config::TlsConfig;
+/// `tls:`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TlsConfig {
+    /// Certificates of authorities to trust (PEM) instead of the machine's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate chain (PEM).
+    #[serde(default)]
+    pub cert: Option<PathBuf>,
+    /// The key of the client's certificate (PEM).
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}
 
-/// A connector that verifies servers, built once per store.
+/// A client that verifies servers, built once per store. `resolve` gives the place of a file that is named relative
+/// to the project.
 ///
 /// The application's crypto provider is used where it installed one; none is installed here.
 ///
 /// # Errors
 /// `Config` where a file cannot be read or holds no certificate.
-pub(crate) fn connector(tls: &TlsConfig, resolve: impl Fn(&Path) -> PathBuf) -> Result<MakeRustlsConnect> {
+pub fn tls_client(tls: &TlsConfig, resolve: impl Fn(&Path) -> PathBuf) -> Result<Arc<rustls::ClientConfig>> {
     let provider = rustls::crypto::CryptoProvider::get_default()
         .cloned()
         .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
     let refused = |error: rustls::Error| {
-        Error::config("the TLS options of the Postgres store do not work")
+        Error::config("the TLS options of the store do not work")
             .help("check `tls: { ca, cert, key }`")
             .source(error)
     };
@@ -38,13 +53,11 @@ pub(crate) fn connector(tls: &TlsConfig, resolve: impl Fn(&Path) -> PathBuf) -> 
             builder.with_client_auth_cert(chain, key).map_err(refused)?
         }
         _ => {
-            return Err(
-                Error::config("`tls` of a Postgres store has one of `cert` and `key`")
-                    .help("give both for a client certificate, or none"),
-            );
+            return Err(Error::config("`tls` has one of `cert` and `key`")
+                .help("give both for a client certificate, or none"));
         }
     };
-    Ok(MakeRustlsConnect::new(config))
+    Ok(Arc::new(config))
 }
 
 fn roots(tls: &TlsConfig, resolve: &impl Fn(&Path) -> PathBuf) -> Result<rustls::RootCertStore> {
@@ -82,8 +95,48 @@ fn unreadable(
     path: &Path,
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
-    Error::config(format!("`tls.{key}` of the Postgres store cannot be used"))
+    Error::config(format!("`tls.{key}` cannot be used"))
         .with("file", path.display())
         .help("give a readable PEM file")
         .source(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(tls: &TlsConfig) -> String {
+        tls_client(tls, Path::to_path_buf)
+            .expect_err("no such options work")
+            .chain()
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let ca = TlsConfig {
+            ca: Some("/nowhere/ca.pem".into()),
+            ..TlsConfig::default()
+        };
+        let told = refused(&ca);
+        assert!(
+            told.starts_with("`tls.ca` cannot be used (file=/nowhere/ca.pem)"),
+            "{told}"
+        );
+        let ours = TlsConfig {
+            ca: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()),
+            ..TlsConfig::default()
+        };
+        assert!(refused(&ours).contains("no certificate in it"));
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        let with = |key: &str| {
+            let fields = [(key, "x")];
+            TlsConfig::deserialize(
+                serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(fields.into_iter()),
+            )
+        };
+        assert!(with("insecure").is_err());
+    }
 }

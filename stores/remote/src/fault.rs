@@ -1,0 +1,205 @@
+//! What does a failure of a backend mean: to the caller, and to whoever decides about another try?
+
+use std::borrow::Cow;
+
+use larder_base::{Error, ErrorKind};
+
+/// What a store can do about a failure; each has its own list.
+pub trait Turns: Sized {
+    /// The backend's name, as errors say it.
+    const BACKEND: &'static str;
+    /// The connection is gone: connect again.
+    const RECONNECT: Self;
+    /// Nothing came in time.
+    const SILENT: Self;
+    /// Nothing can be done here.
+    const GIVE: Self;
+
+    /// Whether another try may succeed.
+    fn passes(&self) -> bool;
+}
+
+/// One failure, before anybody decided whether to try again.
+#[derive(Debug, Clone)]
+pub struct Fault<T> {
+    /// What can be done about it here.
+    pub turn: T,
+    // Boxed: results without a failure stay small.
+    said: Box<Said>,
+}
+
+#[derive(Debug, Clone)]
+struct Said {
+    kind: ErrorKind,
+    what: Cow<'static, str>,
+    help: Cow<'static, str>,
+    told: Option<String>,
+    server: Option<String>,
+}
+
+impl<T> Fault<T> {
+    /// A failure: what can be done here, what the caller gets, and what the caller can do.
+    pub fn new(
+        turn: T,
+        kind: ErrorKind,
+        what: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let said = Said {
+            kind,
+            what: what.into(),
+            help: help.into(),
+            told: None,
+            server: None,
+        };
+        Self {
+            turn,
+            said: Box::new(said),
+        }
+    }
+
+    /// Adds what the other side said: never data, never secrets.
+    #[must_use]
+    pub fn told(mut self, told: impl ToString) -> Self {
+        self.said.told = Some(told.to_string());
+        self
+    }
+
+    /// Adds which server it was; the first one named stays.
+    #[must_use]
+    pub fn at(mut self, server: impl ToString) -> Self {
+        self.said.server.get_or_insert_with(|| server.to_string());
+        self
+    }
+
+    /// The kind of error that the caller gets.
+    pub fn kind(&self) -> ErrorKind {
+        self.said.kind
+    }
+
+    /// Whether it means "not now", so that a partial answer makes sense.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self.said.kind,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded
+        )
+    }
+}
+
+impl<T: Turns> Fault<T> {
+    /// Nothing came in time.
+    pub fn silent() -> Self {
+        Self::new(
+            T::SILENT,
+            ErrorKind::Timeout,
+            format!("{} did not answer in time", T::BACKEND),
+            "check the server's load and the network, or raise `timeout`",
+        )
+    }
+
+    /// The caller's deadline passed.
+    pub fn late() -> Self {
+        Self::new(
+            T::GIVE,
+            ErrorKind::Timeout,
+            format!("{} did not answer within the deadline", T::BACKEND),
+            "give the call more time, or check the server's load",
+        )
+    }
+
+    /// No connection could be made.
+    pub fn unreachable(told: impl ToString) -> Self {
+        let what = format!("{} cannot be reached", T::BACKEND);
+        Self::gone(what).told(told)
+    }
+
+    /// A connection that was there is no more.
+    pub fn broken(told: impl ToString) -> Self {
+        let what = format!("the connection to {} broke", T::BACKEND);
+        Self::gone(what).told(told)
+    }
+
+    /// A server is not there, or not able to serve; `what` says in which way.
+    pub fn gone(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(
+            T::RECONNECT,
+            ErrorKind::Unavailable,
+            what,
+            format!("check that {} is running and reachable", T::BACKEND),
+        )
+    }
+
+    /// Whether another try may succeed.
+    pub fn passes(&self) -> bool {
+        self.turn.passes()
+    }
+}
+
+impl<T> From<Fault<T>> for Error {
+    fn from(fault: Fault<T>) -> Self {
+        let said = *fault.said;
+        let error = Error::new(said.kind, said.what).help(said.help);
+        let error = match said.server {
+            Some(server) => error.with("server", server),
+            None => error,
+        };
+        match said.told {
+            Some(told) => error.source(told),
+            None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    enum Turn {
+        Reconnect,
+        Silent,
+        Give,
+    }
+
+    impl Turns for Turn {
+        const BACKEND: &'static str = "thing";
+        const RECONNECT: Self = Self::Reconnect;
+        const SILENT: Self = Self::Silent;
+        const GIVE: Self = Self::Give;
+
+        fn passes(&self) -> bool {
+            *self != Self::Give
+        }
+    }
+
+    type Own = Fault<Turn>;
+
+    #[test]
+    fn common_faults_tell_what_to_do_next() {
+        for (fault, turn, kind) in [
+            (Own::silent(), Turn::Silent, ErrorKind::Timeout),
+            (Own::late(), Turn::Give, ErrorKind::Timeout),
+            (Own::unreachable("no"), Turn::Reconnect, ErrorKind::Unavailable),
+            (Own::broken("eof"), Turn::Reconnect, ErrorKind::Unavailable),
+        ] {
+            assert_eq!((&fault.turn, fault.kind()), (&turn, kind));
+            assert_eq!(fault.passes(), turn != Turn::Give);
+            assert!(fault.is_passing());
+        }
+        assert!(!Own::new(Turn::Give, ErrorKind::Config, "x", "y").is_passing());
+    }
+
+    #[test]
+    fn errors_are_one_line_and_name_the_first_server() {
+        let error = Error::from(Own::broken("eof").at("h:1").at("other"));
+        assert_eq!(
+            error.chain(),
+            "the connection to thing broke (server=h:1); check that thing is running and reachable: eof"
+        );
+        let error = Error::from(Own::late());
+        assert_eq!(
+            error.chain(),
+            "thing did not answer within the deadline; give the call more time, or check the server's load"
+        );
+    }
+}
