@@ -23,6 +23,7 @@
 )]
 #[path = "../../stores/postgres/tests/it/postgres/server.rs"]
 mod server;
+#[allow(dead_code, reason = "what only the bench of Redis counts")]
 #[path = "online/service.rs"]
 mod service;
 

@@ -66,6 +66,10 @@ pub struct RunRecord {
     pub started: Micros,
     /// When it last wrote this record.
     pub heartbeat: Micros,
+    /// Whether it fills the view from the beginning: what runs into the same store that began earlier say they did is
+    /// void, however this one ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub afresh: bool,
     /// How it stands.
     pub state: RunState,
     /// What is done for certain: the last row of each interval was acknowledged.
@@ -102,6 +106,14 @@ pub struct Interval {
     pub floor: Micros,
 }
 
+impl RunRecord {
+    /// Whether a run that began later filled the view from the beginning, so that this record claims nothing.
+    pub fn is_void(&self, runs: &[Self]) -> bool {
+        let voids = |other: &Self| other.afresh && other.store == self.store && other.started > self.started;
+        runs.iter().any(voids)
+    }
+}
+
 /// How long a run is not heard of, compared with others, until it counts as killed: far more than clocks of machines
 /// differ, and than a machine sleeps.
 const KILLED_AFTER: Span = Span::days(1);
@@ -111,7 +123,7 @@ const KILLED_AFTER: Span = Span::days(1);
 /// Shared by the ledgers' `compact`, so that all of them merge alike. Running records, and
 /// the newest finished one (people want to see the last run), stay as they are. Runs that were killed
 /// leave running records, too: one that had not been heard of for a day when another run was counts
-/// as failed. Should it live all the same, it writes its record again.
+/// as failed. Should it live all the same, it writes its record again. Void records go without a trace.
 pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
     let mut compaction = Compaction::default();
     let newest = runs
@@ -127,6 +139,9 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
             continue;
         }
         compaction.remove.push(run.run.clone());
+        if run.is_void(runs) {
+            continue;
+        }
         let same = |kept: &&mut RunRecord| {
             kept.store == run.store && kept.fingerprint == run.fingerprint && kept.slots == run.slots
         };
@@ -139,6 +154,7 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
                 kept.rows_stale += run.rows_stale;
                 kept.newest_event = kept.newest_event.max(run.newest_event);
                 kept.heartbeat = kept.heartbeat.max(run.heartbeat);
+                kept.afresh |= run.afresh;
                 kept.error = None;
                 kept.state = RunState::Done;
             }
@@ -224,6 +240,7 @@ mod tests {
             owner: "ada@host:1".to_owned(),
             started: at,
             heartbeat: at,
+            afresh: false,
             state,
             done: vec![Interval {
                 after: at,
@@ -236,6 +253,23 @@ mod tests {
             newest_event: None,
             error: None,
         }
+    }
+
+    #[test]
+    fn void_records_go_without_a_trace() {
+        let mut runs: Vec<_> = (1..=4)
+            .map(|hour| run(&hour.to_string(), hour, RunState::Done))
+            .collect();
+        runs[2].afresh = true;
+        let compaction = compact_runs(&runs);
+        assert_eq!(compaction.remove, ["1", "2", "3"]);
+        let [kept] = &compaction.add[..] else {
+            panic!("{:?}", compaction.add)
+        };
+        assert_eq!(
+            (kept.afresh, kept.started, &kept.done),
+            (true, runs[2].started, &runs[2].done)
+        );
     }
 
     #[test]

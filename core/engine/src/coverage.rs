@@ -24,6 +24,7 @@ pub(crate) fn done(runs: &[RunRecord], claim: &Claim, floor: Micros) -> Vec<Inte
         run.store == claim.store
             && run.fingerprint == claim.fingerprint
             && claim.slots.iter().all(|slot| run.slots.contains(slot))
+            && !run.is_void(runs)
     };
     let mut intervals: Vec<Interval> = runs
         .iter()
@@ -135,6 +136,7 @@ mod tests {
             owner: String::new(),
             started: Micros(0),
             heartbeat: Micros(0),
+            afresh: false,
             state: RunState::Running,
             done: done.to_vec(),
             rows_read: 0,
@@ -205,6 +207,29 @@ mod tests {
             )
             .len(),
             0
+        );
+    }
+
+    #[test]
+    fn a_run_from_the_beginning_voids_what_was_done_before() {
+        let whole = [interval(0, 10, 0)];
+        let mut records = [run(&whole), run(&[interval(0, 4, 0)]), run(&whole)];
+        records[1].started = Micros(5);
+        records[1].afresh = true;
+        records[2].started = Micros(3);
+        // The third began before the second, and so did all that it wrote.
+        assert_eq!(done(&records, &claim(), Micros(5)), [interval(0, 4, 0)]);
+        assert_eq!(watermark(Micros(10), Some(Span(10)), &records, &claim()), None);
+        records[2].started = Micros(6);
+        assert_eq!(
+            watermark(Micros(10), Some(Span(10)), &records, &claim()),
+            Some(Micros(10))
+        );
+        records[1].store = StoreIdentity(2);
+        assert_eq!(
+            done(&records, &claim(), Micros(5)).len(),
+            2,
+            "another store's run voids nothing"
         );
     }
 

@@ -38,6 +38,7 @@ fn run(id: &str, started: i64, state: RunState) -> Verdict<RunRecord> {
         owner: "ada@host:1".to_owned(),
         started: Micros(started),
         heartbeat: Micros(started + 5),
+        afresh: false,
         state,
         done: vec![interval(started, started + 10)],
         rows_read: 100,

@@ -112,7 +112,8 @@ impl Materialize {
         self
     }
 
-    /// The whole coverage again, whatever the ledger says. Newer online values stay.
+    /// The whole coverage again, whatever the ledger says, which is void from then on: where this run is interrupted, an
+    /// incremental one goes on with it. Newer online values stay.
     pub fn rebuild(mut self) -> Self {
         self.mode = Mode::Rebuild;
         self
@@ -269,8 +270,10 @@ impl Materialize {
         }
         let offline = store.store_of(&scan.source).await?.clone();
         let progress = self.progress.clone().unwrap_or_default();
+        let mut record = new_record(view, layout, &claim, store.principal(), now);
+        record.afresh = matches!(self.mode, Mode::Rebuild);
         let mut run = Run {
-            record: new_record(view, layout, &claim, store.principal(), now),
+            record,
             ledger,
             outlet: Outlet::new(online.clone(), self.limits),
             online,
@@ -399,6 +402,7 @@ fn new_record(
         owner: format!("{}:{}", principal.0, std::process::id()),
         started: now,
         heartbeat: now,
+        afresh: false,
         state: RunState::Running,
         done: Vec::new(),
         rows_read: 0,

@@ -306,6 +306,27 @@ async fn a_run_that_is_stopped_ends_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rebuild_that_was_interrupted_is_not_forgotten() {
+    let lined = Lined::new(Line::taking(1_000)).await;
+    let rows: Vec<_> = (1..=7)
+        .map(|day| {
+            let at = START - day * DAY + HOUR;
+            (day, at, Some(at), Some(day))
+        })
+        .collect();
+    lined.world.orders(&rows);
+    let task = || lined.store.materialize().slice(Span::days(1));
+    assert_eq!(run(task()).await.unwrap().written, 7);
+    pass(&lined.world, 1);
+    let stop = tokio::time::sleep(Duration::from_millis(2_500));
+    assert_says(run(task().rebuild().stop_when(stop)).await, &["was stopped"]);
+    // What the first run did counts no more; what the rebuild did does.
+    let rest = run(task()).await.unwrap();
+    assert_eq!(rest.read, 5, "{rest:?}");
+    assert_eq!(run(task()).await.unwrap().slices, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn slices_side_by_side_are_recorded_one_by_one() {
     let lined = Lined::new(Line::taking(1_000)).await;
     let rows: Vec<_> = (1..=7)

@@ -73,6 +73,7 @@ pub(crate) fn run(id: &str, hour: i64) -> RunRecord {
         rows_read: 1,
         rows_written: 1,
         rows_stale: 0,
+        afresh: false,
         newest_event: None,
         error: None,
     }

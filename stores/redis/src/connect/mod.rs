@@ -67,7 +67,13 @@ impl Access {
         }
         let result = timeout(self.connect_timeout, self.open(endpoint))
             .await
-            .unwrap_or_else(|_| Err(Fault::unreachable("no connection in time")))
+            .unwrap_or_else(|_| {
+                // A server without TLS waits for the end of what it takes for a command.
+                Err(Fault::unreachable(match self.tls {
+                    Some(_) => "no connection in time; does this port speak TLS?",
+                    None => "no connection in time",
+                }))
+            })
             .map_err(|fault| fault.at(endpoint));
         match &result {
             Ok(_) => self.meters.connected.increment(1),

@@ -193,7 +193,7 @@ pub(crate) fn fifty_kills(server: &mut impl Backend) {
     let (_world, dir) = project(server);
     std::fs::write(dir.join("features").join("clicks.yaml"), DEFINITIONS).unwrap();
     let run = |args: &[&str]| larder(&dir, args).ok();
-    run(&["apply"]);
+    run(&["apply", "--offline"]);
     let mut rows = "user_id,at,number\n".to_owned();
     for user in 1..=USERS {
         writeln!(rows, "{user},2026-01-01T00:00:00Z,{user}").unwrap();

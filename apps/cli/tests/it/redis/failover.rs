@@ -52,7 +52,7 @@ fn a_run_outlives_a_failover() {
     let mut watched = Watched::start();
     let (_world, dir) = project(&watched);
     std::fs::write(dir.join("features").join("clicks.yaml"), DEFINITIONS).unwrap();
-    larder(&dir, &["apply"]).ok();
+    larder(&dir, &["apply", "--offline"]).ok();
     let mut rows = "user_id,at,number\n".to_owned();
     for user in 1..=USERS {
         writeln!(rows, "{user},2026-01-01T00:00:00Z,{user}").unwrap();

@@ -189,4 +189,14 @@ async fn tls_is_verified_in_both_directions() {
     let plain = open(&RedisConfig::new(format!("redis://localhost:{port}")));
     let error = read(&plain, &view, &[1]).await.expect_err("no TLS");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+    // And the other way round: a server without TLS never answers a handshake.
+    let bare = Server::start();
+    let mut config = with(serde_json::json!({ "ca": ca }));
+    config.url = Some(Secret::new(format!("rediss://localhost:{}", bare.port)));
+    let error = read(&open(&config), &view, &[1]).await.expect_err("no TLS there");
+    assert!(
+        error.chain().contains("does this port speak TLS?"),
+        "{}",
+        error.chain()
+    );
 }
