@@ -219,10 +219,10 @@ mod tests {
         records[2].started = Micros(3);
         // The third began before the second, and so did all that it wrote.
         assert_eq!(done(&records, &claim(), Micros(5)), [interval(0, 4, 0)]);
-        assert_eq!(watermark(Micros(10), Some(Span(10)), &records, &claim()), None);
+        assert_eq!(watermark(Micros(10), Some(Span(9)), &records, &claim()), None);
         records[2].started = Micros(6);
         assert_eq!(
-            watermark(Micros(10), Some(Span(10)), &records, &claim()),
+            watermark(Micros(10), Some(Span(9)), &records, &claim()),
             Some(Micros(10))
         );
         records[1].store = StoreIdentity(2);

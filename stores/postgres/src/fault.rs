@@ -290,7 +290,7 @@ mod tests {
         let error = Error::from(Fault::unreachable("refused").at("h:5432").at("other"));
         assert_eq!(
             error.chain(),
-            "postgres cannot be reached (server=h:5432); check that Postgres is running and reachable: refused"
+            "postgres cannot be reached (server=h:5432); check that postgres is running and reachable: refused"
         );
     }
 }

@@ -63,7 +63,7 @@ fn a_run_outlives_a_failover() {
     let size = |server: &super::server::Server| server.cli(&["DBSIZE"]).parse::<i64>().unwrap();
     let child = Command::new(LARDER)
         .current_dir(&dir)
-        .args(["materialize", "clicks", "--format", "json"])
+        .args(["materialize", "--views", "clicks", "--format", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
