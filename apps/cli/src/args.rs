@@ -62,7 +62,7 @@ pub(crate) struct Global {
     /// Only what was asked for: no remarks, no progress
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
-    /// Tell more about errors
+    /// Tell more: about errors, and how long work goes on; RUST_LOG says which notes in full
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) verbose: bool,
 }

@@ -55,6 +55,11 @@ impl Asked {
         }
     }
 
+    /// Whether the process was asked to end.
+    pub(crate) fn was_heard(&self) -> bool {
+        *self.0.heard.borrow()
+    }
+
     /// Tells the work; whether it listens.
     fn ask(&self) -> bool {
         self.0.heard.send_replace(true);

@@ -17,6 +17,7 @@ mod demo;
 mod infer;
 mod interrupt;
 mod later;
+mod log;
 mod output;
 mod rows;
 mod sample;
@@ -49,6 +50,7 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, wants_json(&arguments)),
     };
+    log::start(cli.global.verbose, cli.global.quiet);
     let cx = Context::new(&cli.global);
     if let Command::Unknown(words) = &cli.command {
         let name = words.first().map(|word| word.to_string_lossy().into_owned());
@@ -98,7 +100,18 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
 
 fn finish(report: &Report, cx: &Context) -> ExitCode {
     match output::print(&report.render(cx.format, cx.quiet)) {
-        Ok(()) => ExitCode::from(report.exit),
+        Ok(()) if report.failed.is_empty() => ExitCode::from(report.exit),
+        Ok(()) => {
+            let errors = match cx.format {
+                // One document; the report names what it lacks.
+                Format::Json => &report.failed[..1],
+                _ => &report.failed,
+            };
+            for error in errors {
+                complain(&render_error(error, cx.format, &cx.dir, cx.verbose));
+            }
+            ExitCode::from(1)
+        }
         Err(cause) => fail(
             &Error::unavailable("nothing can be written to stdout").source(cause),
             cx,

@@ -38,6 +38,7 @@ pub mod preview;
 #[cfg(feature = "offline")]
 pub mod push;
 #[cfg(feature = "offline")]
+mod ready;
 mod scan;
 pub mod selection;
 #[cfg(feature = "offline")]

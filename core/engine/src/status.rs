@@ -163,6 +163,8 @@ fn why(runs: &[RunRecord], identity: Option<StoreIdentity>, claim: &Claim, layou
         .any(|run| claim.slots.iter().any(|slot| !run.slots.contains(slot)))
     {
         "it has new features"
+    } else if runs.last().is_some_and(|run| run.state != RunState::Done) {
+        "its last run did not finish"
     } else {
         "its coverage grew"
     };

@@ -40,6 +40,10 @@ pub static PLUGIN: Plugin = Plugin {
 #[typetag::deserialize(name = "postgres")]
 #[async_trait]
 impl OnlineStoreConfig for PostgresConfig {
+    fn check(&self) -> Result<()> {
+        self.checked().map(drop)
+    }
+
     async fn build(&self, cx: &BuildContext) -> Result<Arc<dyn OnlineStore>> {
         Ok(Arc::new(PostgresStore::new(self, cx)?))
     }

@@ -32,6 +32,10 @@ pub static PLUGIN: Plugin = Plugin {
 #[typetag::deserialize(name = "redis")]
 #[async_trait]
 impl OnlineStoreConfig for RedisConfig {
+    fn check(&self) -> Result<()> {
+        self.checked().map(drop)
+    }
+
     async fn build(&self, cx: &BuildContext) -> Result<Arc<dyn OnlineStore>> {
         Ok(Arc::new(RedisStore::new(self, cx)?))
     }

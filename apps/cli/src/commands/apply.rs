@@ -70,11 +70,14 @@ pub(crate) fn report(applied: &Applied) -> Report {
         "version": applied.version,
         "changed": applied.changed,
         "attempts": applied.attempts,
+        "prepared": applied.prepared,
         "plan": plan::document(&applied.plan),
     });
     let report = Report::new(document).product(plan::for_people(&applied.plan));
     match applied.changed {
         true => report.text(format!("committed as version {}", applied.version)),
-        false => report,
+        false => applied.prepared.iter().fold(report, |report, store| {
+            report.text(format!("online store `{store}` had nothing of this project and was prepared; `larder materialize` fills it"))
+        }),
     }
 }

@@ -207,7 +207,7 @@ larder push user_daily --file rows.csv --to both
 larder status
 ```
 
-Replace `data/` by your own files: `larder infer PATH --entity user_id --time event_timestamp`
+Replace `data/` by your own files: `larder infer PATH --entity user_id:int64 --time event_timestamp`
 writes the definitions.
 "
     )

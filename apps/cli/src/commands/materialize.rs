@@ -76,7 +76,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     }
     let bar = std::sync::Arc::new(cx.bars.share("materialize"));
     let told = bar.clone();
-    let report = work
+    let outcome = work
         .slices_at_once(args.slices_at_once.into())
         .writes_at_once(args.writes_at_once.into())
         .bytes_in_flight(args.bytes_in_flight)
@@ -85,10 +85,15 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
             told.at(event.share);
             told.say(line(event));
         })
-        .run()
+        .run_each()
         .await;
     bar.clear();
-    Ok(told_of(&report?))
+    let (report, mut failed) = outcome?;
+    // Where nothing was done, or the user ended it, there is nothing to tell beside the error.
+    if !failed.is_empty() && (report.views.is_empty() || cx.asked.was_heard()) {
+        return Err(failed.swap_remove(0));
+    }
+    Ok(told_of(&report).failed(failed))
 }
 
 /// How far a view is, for the bar.

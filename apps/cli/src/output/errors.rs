@@ -128,7 +128,71 @@ fn source_line(file: &str, line: u32, dir: &Path) -> Option<String> {
         .find(|path| path.is_file())?;
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().nth((line as usize).checked_sub(1)?)?;
-    Some(line.trim_end().to_owned())
+    Some(masked(line.trim_end()))
+}
+
+/// Keys whose values nobody may read over somebody's shoulder, or in the log of a build.
+const SECRET: [&str; 5] = ["password", "secret", "token", "access_key", "credential"];
+
+/// A line of a file with its secrets as stars, each character one, so that columns stay: values of keys that sound like
+/// secrets, and what stands before the `@` of a URL. Variables (`${NAME}`) are no secrets.
+fn masked(line: &str) -> String {
+    let mut chars: Vec<char> = line.chars().collect();
+    let lower: Vec<char> = chars.iter().map(char::to_ascii_lowercase).collect();
+    let find = |from: usize, what: &str| {
+        let what: Vec<char> = what.chars().collect();
+        (from..=lower.len().saturating_sub(what.len())).find(|at| lower[*at..].starts_with(&what))
+    };
+    for word in SECRET {
+        let mut from = 0;
+        while let Some(at) = find(from, word) {
+            from = at + word.len();
+            // The rest of the key, and its colon.
+            let rest = chars[from..].iter().position(|c| !(c.is_alphanumeric() || matches!(c, '_' | '"' | '\'')));
+            let Some(colon) = rest.map(|rest| from + rest).filter(|at| chars[*at] == ':') else {
+                continue;
+            };
+            let Some(start) = (colon + 1..chars.len()).find(|at| chars[*at] != ' ') else {
+                break;
+            };
+            let end = match chars[start] {
+                quote @ ('"' | '\'') => (start + 1..chars.len()).rfind(|at| chars[*at] == quote),
+                _ => (start..chars.len()).find(|at| matches!(chars[*at], ',' | '}' | ' ')),
+            };
+            from = star(&mut chars, start, end.unwrap_or(lower.len()));
+        }
+    }
+    let mut from = 0;
+    while let Some(at) = find(from, "://") {
+        let start = at + 3;
+        // A URL ends with its quote or at white space. A password may hold an `@`, so the last one counts.
+        let end = (start..chars.len())
+            .find(|at| matches!(chars[*at], '"' | '\'' | ' ' | '\t'))
+            .unwrap_or(chars.len());
+        from = match (start..end).rfind(|at| chars[*at] == '@') {
+            Some(at) => star(&mut chars, start, at),
+            None => end,
+        };
+    }
+    chars.into_iter().collect()
+}
+
+/// Hides what is no variable, and answers where it ended.
+fn star(chars: &mut [char], start: usize, end: usize) -> usize {
+    let mut at = start;
+    while at < end {
+        let variable = chars[at] == '$' && chars.get(at + 1) == Some(&'{');
+        match variable.then(|| (at..end).find(|at| chars[*at] == '}')).flatten() {
+            Some(closed) => at = closed + 1,
+            None => {
+                if !matches!(chars[at], '"' | '\'' | ':') {
+                    chars[at] = '*';
+                }
+                at += 1;
+            }
+        }
+    }
+    end
 }
 
 #[cfg(test)]
@@ -136,6 +200,23 @@ mod tests {
     use larder::{ErrorKind, Place};
 
     use super::*;
+
+    #[test]
+    fn secrets_are_stars() {
+        for (line, shown) in [
+            ("online: { type: redis, password: tPart, pasword: x }", "online: { type: redis, password: *****, pasword: x }"),
+            ("  password: \"a, b\"   # mine", "  password: \"****\"   # mine"),
+            ("  password: ${REDIS_PASSWORD}", "  password: ${REDIS_PASSWORD}"),
+            ("  secret_access_key: abc", "  secret_access_key: ***"),
+            ("url: \"postgresql://me:p@ss@db:5432/x?a=b\", tls: {}", "url: \"postgresql://**:****@db:5432/x?a=b\", tls: {}"),
+            ("url: redis://larder:${PW}@h:1/0", "url: redis://******:${PW}@h:1/0"),
+            ("url: \"redis://h:1/0\"", "url: \"redis://h:1/0\""),
+            ("description: the token is spent", "description: the token is spent"),
+            ("password:", "password:"),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+    }
 
     #[test]
     fn the_caret_stands_under_the_column() {

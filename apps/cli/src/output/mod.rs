@@ -41,6 +41,8 @@ pub(crate) struct Report {
     blocks: Vec<Block>,
     /// 0, or 3 for findings that were asked for with `--check` or `--exit-code`.
     pub(crate) exit: u8,
+    /// What failed beside what was done; told after the report, and the command failed.
+    pub(crate) failed: Vec<Error>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Report {
             json: serde_json::to_value(document).unwrap_or(Json::Null),
             blocks: Vec::new(),
             exit: 0,
+            failed: Vec::new(),
         }
     }
 
@@ -88,6 +91,13 @@ impl Report {
     #[must_use]
     pub(crate) fn exit(mut self, code: u8) -> Self {
         self.exit = code;
+        self
+    }
+
+    /// Adds what failed.
+    #[must_use]
+    pub(crate) fn failed(mut self, errors: Vec<Error>) -> Self {
+        self.failed = errors;
         self
     }
 

@@ -21,7 +21,8 @@ pub(crate) struct Table {
     empty: Option<&'static str>,
 }
 
-/// Longest cell shown to people; CSV and JSON have it whole.
+/// Longest cell shown to people, but for those of the last column, where nothing stands behind; CSV and JSON have it
+/// whole.
 const WIDEST: usize = 72;
 
 impl Table {
@@ -67,7 +68,15 @@ impl Table {
         let rows: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| row.iter().map(|cell| shortened(cell)).collect())
+            .map(|row| {
+                let cells = row.iter().enumerate();
+                cells
+                    .map(|(column, cell)| match column + 1 == self.header.len() {
+                        true => one_line(cell),
+                        false => shortened(cell),
+                    })
+                    .collect()
+            })
             .collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
@@ -76,6 +85,7 @@ impl Table {
                 .map(|cell| cell.chars().count())
                 .max()
                 .unwrap_or(0)
+                .min(WIDEST)
         };
         let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
         let mut out = String::new();
@@ -112,6 +122,10 @@ impl Table {
                 if i > 0 {
                     out.push(',');
                 }
+                let cell = match self.align.get(i) {
+                    Some(Align::Right) => &plain(cell),
+                    _ => cell,
+                };
                 if cell.contains(['"', ',', '\n', '\r']) {
                     let _ = write!(out, "\"{}\"", cell.replace('"', "\"\""));
                 } else {
@@ -124,8 +138,30 @@ impl Table {
     }
 }
 
+/// A cell as one line that a terminal shows as it is: what would steer it is spelled out.
+fn one_line(cell: &str) -> String {
+    let mut line = String::with_capacity(cell.len());
+    for c in cell.chars() {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// A number without what sets its thousands apart, for programs.
+fn plain(cell: &str) -> String {
+    let digits = cell.replace(',', "");
+    match digits.parse::<f64>() {
+        Ok(_) => digits,
+        Err(_) => cell.to_owned(),
+    }
+}
+
 fn shortened(cell: &str) -> String {
-    let one_line = cell.replace(['\n', '\r', '\t'], " ");
+    let one_line = one_line(cell);
     if one_line.chars().count() <= WIDEST {
         return one_line;
     }
@@ -161,5 +197,21 @@ mod tests {
         let table = Table::new(["a"]).or_say("no rows");
         assert_eq!(table.render(), "no rows\n");
         assert_eq!(table.csv(), "a\n");
+    }
+
+    #[test]
+    fn the_last_column_is_whole_and_nothing_steers_the_terminal() {
+        let mut table = Table::new(["a", "b"]);
+        table.row(["\u{1b}[31mred\u{7}".to_owned(), "x".repeat(200)]);
+        let shown = table.render();
+        assert!(shown.contains(&"x".repeat(200)), "{shown}");
+        assert!(shown.contains("\\u{1b}[31mred\\u{7}") && !shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[test]
+    fn numbers_in_csv_are_numbers() {
+        let mut table = Table::new(["name", ">rows", ">when"]);
+        table.row(["1,5", "1,234,567", "a, b"]);
+        assert_eq!(table.csv(), "name,rows,when\n\"1,5\",1234567,\"a, b\"\n");
     }
 }

@@ -14,6 +14,15 @@ use crate::registry::Registry;
 #[typetag::deserialize(tag = "type")]
 #[async_trait]
 pub trait OnlineStoreConfig: Debug + Send + Sync {
+    /// Whether the options fit each other and are of the right form, which can be said without opening anything:
+    /// `larder validate` asks, and errors then name the place in the file.
+    ///
+    /// # Errors
+    /// `Config` with a remedy.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Builds the store. Opens files and makes clients; connects lazily where that can fail later.
     async fn build(&self, cx: &BuildContext) -> Result<Arc<dyn OnlineStore>>;
 }

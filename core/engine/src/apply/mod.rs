@@ -85,6 +85,8 @@ pub struct Applied {
     pub plan: Plan,
     /// How often it was planned because others committed at the same time.
     pub attempts: u32,
+    /// Online stores that had nothing of the project, not even its tables, and were prepared although nothing changed.
+    pub prepared: Vec<StoreName>,
 }
 
 /// What is to be applied, for [`FeatureStore::plan`] and its siblings.
@@ -209,11 +211,16 @@ impl FeatureStore {
                 saved.expect_same(self.project().as_str(), &plan)?;
             }
             if plan.is_empty() {
+                let prepared = match options.offline {
+                    true => Vec::new(),
+                    false => self.make_ready(&snapshot).await,
+                };
                 return Ok(Applied {
                     version: snapshot.version(),
                     changed: false,
                     plan,
                     attempts: attempt,
+                    prepared,
                 });
             }
             plan.refuse_destructive(options.allow_destructive)?;
@@ -234,6 +241,7 @@ impl FeatureStore {
                         changed: true,
                         plan,
                         attempts: attempt,
+                        prepared: Vec::new(),
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => {

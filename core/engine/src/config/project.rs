@@ -237,7 +237,11 @@ impl Project {
     /// `Config` or `Unsupported` where the block is missing, wrong, or not in this build.
     pub fn online_config(&self, store: &StoreName) -> Result<Box<dyn OnlineStoreConfig>> {
         let (file, node) = self.store(Role::Online, store)?;
-        self.typed(Role::Online, &file, &node)
+        let config: Box<dyn OnlineStoreConfig> = self.typed(Role::Online, &file, &node)?;
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(error) => Err(placed(&error, &file, &node)),
+        }
     }
 
     /// The configuration of an offline store; `default` is whichever is the default.
@@ -388,6 +392,17 @@ impl Project {
         }
         yaml::read(file, node).map_err(|found| config_error(file, found))
     }
+}
+
+/// An error of a store's options, at the block where they stand.
+fn placed(error: &Error, file: &str, node: &Node) -> Error {
+    let help = error.remedy().unwrap_or_default();
+    let text = error.to_string();
+    let message = text.strip_suffix(&format!("; {help}")).unwrap_or(&text);
+    let found = Diagnostic::new(message)
+        .at(Some(node.mark.in_file(file)))
+        .help(help);
+    Error::from_diagnostics(error.kind(), file, vec![found])
 }
 
 impl fmt::Debug for Project {

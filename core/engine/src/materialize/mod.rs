@@ -170,13 +170,24 @@ impl Materialize {
         self
     }
 
-    /// Runs, view after view.
+    /// Runs, view after view. What is wrong with one view does not starve those after it.
     ///
     /// # Errors
+    /// The first one, as [`Materialize::run_each`] has it.
+    pub async fn run(self) -> Result<MaterializeReport> {
+        let (report, failed) = self.run_each().await?;
+        failed.into_iter().next().map_or(Ok(report), Err)
+    }
+
+    /// Runs, view after view, and answers what was done beside what was not: one error for each view that failed. A
+    /// failure that passes, such as a store that cannot be reached, ends the run.
+    ///
+    /// # Errors
+    /// Where nothing could be begun. Those of views are
     /// `Input` for an `until` in the future; `Conflict` where the view or the online store became another one meanwhile;
     /// `Unavailable` where the run was stopped; what the stores say. What was done before an error stays done and recorded;
     /// running again completes it.
-    pub async fn run(self) -> Result<MaterializeReport> {
+    pub async fn run_each(self) -> Result<(MaterializeReport, Vec<Error>)> {
         let started = Instant::now();
         let snapshot = self.store.snapshot().await?;
         let views = self.chosen(&snapshot)?;
@@ -186,17 +197,15 @@ impl Materialize {
             .collect();
         self.store.allow(Deed::Write, names).await?;
         let mut report = MaterializeReport::default();
-        let mut failed: Option<Error> = None;
+        let mut failed = Vec::new();
         for view in views {
             match self.view(&snapshot, &view).await {
                 Ok(run) => report.views.push(run),
                 Err(error) => {
                     let error = error.with("view", &view.name);
-                    // What is wrong with one view must not starve those after it; a store that
-                    // cannot be reached now is no better for the next view.
+                    // A store that cannot be reached now is no better for the next view.
                     let stop = error.is_retryable();
-                    tracing::warn!(%error, view = %view.name, "a view could not be materialized");
-                    failed.get_or_insert(error);
+                    failed.push(error);
                     if stop {
                         break;
                     }
@@ -204,7 +213,7 @@ impl Materialize {
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
-        failed.map_or(Ok(report), Err)
+        Ok((report, failed))
     }
 
     fn chosen(&self, snapshot: &Snapshot) -> Result<Vec<Arc<FeatureView>>> {
@@ -248,7 +257,7 @@ impl Materialize {
             .store()
             .unwrap_or_else(larder_base::StoreName::default_store);
         let online = store.online_store(&name).await?.clone();
-        let identity = identity(&*online, snapshot, &name).await?;
+        let identity = ready::identity(&*online, snapshot, &name).await?;
         let ledger = store.registry().await?.ledger();
         let runs = ledger
             .runs(store.project(), &view.name, layout.generation())
@@ -365,24 +374,6 @@ impl Materialize {
             .flat_map(|gap| coverage::slices(gap, self.slice))
             .collect())
     }
-}
-
-/// The store's identity; a store that lost its own, because it was flushed, gets a new one, and
-/// with it every interval of the old one is void. It is made ready for all of its views at once.
-async fn identity(online: &dyn OnlineStore, snapshot: &Snapshot, name: &StoreName) -> Result<StoreIdentity> {
-    if let Some(identity) = online.identity(snapshot.project()).await? {
-        return Ok(identity);
-    }
-    let of_store = |view: &&Arc<FeatureView>| view.online.store().as_ref() == Some(name);
-    let views = snapshot.catalog().feature_views.values().filter(of_store);
-    let layouts = views
-        .filter_map(|view| snapshot.layout(view.name.as_str()).cloned())
-        .collect();
-    let changes = LayoutChanges {
-        project: snapshot.project().clone(),
-        layouts,
-    };
-    online.prepare(&changes).await
 }
 
 fn new_record(

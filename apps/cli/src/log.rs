@@ -1,0 +1,82 @@
+//! What does the command line tell besides its answer? What libraries note, on stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Notes from warnings on go to stderr; with `--verbose`, larder's own remarks, too. `RUST_LOG` says it in full:
+/// `RUST_LOG=larder=debug`, `RUST_LOG=off`.
+pub(crate) fn start(verbose: bool, quiet: bool) {
+    let said = std::env::var("RUST_LOG").ok();
+    let filter = filter(said.as_deref(), verbose, quiet);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(Lines::default);
+    // Whoever calls this as a library may have a subscriber of its own.
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+}
+
+fn filter(said: Option<&str>, verbose: bool, quiet: bool) -> Targets {
+    if let Some(Ok(said)) = said.filter(|text| !text.is_empty()).map(str::parse::<Targets>) {
+        return said;
+    }
+    match (verbose, quiet) {
+        (true, _) => Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("larder", LevelFilter::INFO),
+        (false, true) => Targets::new().with_default(LevelFilter::ERROR),
+        (false, false) => Targets::new().with_default(LevelFilter::WARN),
+    }
+}
+
+/// Whole lines on stderr, so that they do not run into a progress bar.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let mut stderr = io::stderr().lock();
+        if stderr.is_terminal() {
+            // The line that a progress bar left there.
+            let _ = stderr.write_all(b"\r\x1b[K");
+        }
+        let _ = stderr.write_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_says_more_than_the_options() {
+        let warns = filter(None, false, false);
+        assert!(warns.would_enable("larder_engine", &tracing_level("WARN")));
+        assert!(!warns.would_enable("larder_engine", &tracing_level("INFO")));
+        let verbose = filter(Some(""), true, true);
+        assert!(verbose.would_enable("larder_engine", &tracing_level("INFO")));
+        assert!(!verbose.would_enable("hyper", &tracing_level("INFO")));
+        assert!(!filter(None, false, true).would_enable("larder_engine", &tracing_level("WARN")));
+        let said = filter(Some("larder_redis=trace"), false, true);
+        assert!(said.would_enable("larder_redis", &tracing_level("TRACE")));
+        // What cannot be understood is as good as not said.
+        assert_eq!(filter(Some("=="), false, false), warns);
+    }
+
+    fn tracing_level(name: &str) -> tracing_subscriber::filter::LevelFilter {
+        name.parse().unwrap()
+    }
+}
