@@ -10,7 +10,11 @@ use crate::store::FeatureStore;
 
 /// The store's identity; a store that lost its own, because it was flushed, gets a new one, and
 /// with it every interval of the old one is void. It is made ready for all of its views at once.
-pub(crate) async fn identity(online: &dyn OnlineStore, snapshot: &Snapshot, name: &StoreName) -> Result<StoreIdentity> {
+pub(crate) async fn identity(
+    online: &dyn OnlineStore,
+    snapshot: &Snapshot,
+    name: &StoreName,
+) -> Result<StoreIdentity> {
     if let Some(identity) = online.identity(snapshot.project()).await? {
         return Ok(identity);
     }

@@ -148,7 +148,9 @@ fn masked(line: &str) -> String {
         while let Some(at) = find(from, word) {
             from = at + word.len();
             // The rest of the key, and its colon.
-            let rest = chars[from..].iter().position(|c| !(c.is_alphanumeric() || matches!(c, '_' | '"' | '\'')));
+            let rest = chars[from..]
+                .iter()
+                .position(|c| !(c.is_alphanumeric() || matches!(c, '_' | '"' | '\'')));
             let Some(colon) = rest.map(|rest| from + rest).filter(|at| chars[*at] == ':') else {
                 continue;
             };
@@ -204,14 +206,26 @@ mod tests {
     #[test]
     fn secrets_are_stars() {
         for (line, shown) in [
-            ("online: { type: redis, password: tPart, pasword: x }", "online: { type: redis, password: *****, pasword: x }"),
+            (
+                "online: { type: redis, password: tPart, pasword: x }",
+                "online: { type: redis, password: *****, pasword: x }",
+            ),
             ("  password: \"a, b\"   # mine", "  password: \"****\"   # mine"),
             ("  password: ${REDIS_PASSWORD}", "  password: ${REDIS_PASSWORD}"),
             ("  secret_access_key: abc", "  secret_access_key: ***"),
-            ("url: \"postgresql://me:p@ss@db:5432/x?a=b\", tls: {}", "url: \"postgresql://**:****@db:5432/x?a=b\", tls: {}"),
-            ("url: redis://larder:${PW}@h:1/0", "url: redis://******:${PW}@h:1/0"),
+            (
+                "url: \"postgresql://me:p@ss@db:5432/x?a=b\", tls: {}",
+                "url: \"postgresql://**:****@db:5432/x?a=b\", tls: {}",
+            ),
+            (
+                "url: redis://larder:${PW}@h:1/0",
+                "url: redis://******:${PW}@h:1/0",
+            ),
             ("url: \"redis://h:1/0\"", "url: \"redis://h:1/0\""),
-            ("description: the token is spent", "description: the token is spent"),
+            (
+                "description: the token is spent",
+                "description: the token is spent",
+            ),
             ("password:", "password:"),
         ] {
             assert_eq!(masked(line), shown);

@@ -205,7 +205,10 @@ mod tests {
         table.row(["\u{1b}[31mred\u{7}".to_owned(), "x".repeat(200)]);
         let shown = table.render();
         assert!(shown.contains(&"x".repeat(200)), "{shown}");
-        assert!(shown.contains("\\u{1b}[31mred\\u{7}") && !shown.contains('\u{1b}'), "{shown}");
+        assert!(
+            shown.contains("\\u{1b}[31mred\\u{7}") && !shown.contains('\u{1b}'),
+            "{shown}"
+        );
     }
 
     #[test]

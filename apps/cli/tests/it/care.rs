@@ -245,3 +245,39 @@ fn what_is_mistyped_is_answered_in_the_form_that_was_asked() {
     let error = world.larder(&["--project-dir", "nowhere", "status"]).code(1).err;
     assert!(error.contains("there is no folder `nowhere`"), "{error}");
 }
+
+#[test]
+fn what_was_materialized_is_told_beside_what_failed() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    let folder = dir.join("data/user_daily");
+    for entry in fs::read_dir(&folder).unwrap() {
+        fs::write(entry.unwrap().path(), "damaged").unwrap();
+    }
+    let ran = larder(&dir, &["materialize"]).code(1);
+    assert!(
+        ran.out.contains("product_stats") && !ran.out.contains("user_stats"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains("error: ") && ran.err.contains("view=user_stats"),
+        "{ran:?}"
+    );
+    let ran = larder(&dir, &["materialize", "--rebuild", "--format", "json"]).code(1);
+    let views = ran.json()["views"].as_array().unwrap().len();
+    assert!(views >= 1 && ran.err.contains("user_stats"), "{ran:?}");
+    let remarks = larder(
+        &dir,
+        &[
+            "materialize",
+            "--views",
+            "product_stats",
+            "--rebuild",
+            "--verbose",
+        ],
+    );
+    assert!(
+        remarks.code == 0 && remarks.err.contains("a slice is materialized"),
+        "{remarks:?}"
+    );
+}

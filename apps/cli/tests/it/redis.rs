@@ -50,3 +50,31 @@ fn a_project_lives_on_redis() {
 fn kills_lose_nothing_acknowledged() {
     fifty_kills(&mut Server::durable());
 }
+
+#[test]
+fn options_that_cannot_work_are_found_in_the_file() {
+    struct Wrong;
+    impl Backend for Wrong {
+        fn online(&self) -> String {
+            "{ type: redis, url: \"http://me:tPart@h:1\" }".to_owned()
+        }
+        fn kill(&mut self) {}
+        fn run(&mut self) {}
+        fn empty(&mut self) {}
+    }
+    let (_world, dir) = crate::backend::project(&Wrong);
+    for command in [
+        &["validate"][..],
+        &[
+            "get",
+            "--features",
+            "user_stats:orders_7d",
+            "--entity",
+            "user_id=7",
+        ],
+    ] {
+        let refused = crate::world::larder(&dir, command).code(1);
+        assert!(refused.err.contains("--> larder.yaml:"), "{refused:?}");
+        assert!(!refused.err.contains("tPart"), "{refused:?}");
+    }
+}

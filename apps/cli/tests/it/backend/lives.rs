@@ -66,7 +66,15 @@ pub(crate) fn lives(server: &mut impl Backend, name: &str) {
     // An emptied one has lost its identity, and is filled again.
     server.empty();
     assert_eq!(status_of(&dir), "NOT_FOUND");
-    run(&["apply"]).ok();
+    let prepared = run(&["apply", "--format", "json"]).ok().json();
+    assert_eq!(
+        (&prepared["changed"], &prepared["prepared"][0]),
+        (&false.into(), &"default".into())
+    );
+    assert_eq!(
+        run(&["apply", "--format", "json"]).ok().json()["prepared"],
+        serde_json::json!([])
+    );
     run(&["materialize", "--incremental"]).ok();
     assert_eq!(status_of(&dir), "PRESENT");
     run(&["delete", "user_stats", "--entity", "user_id=7"]).ok();
