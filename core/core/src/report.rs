@@ -58,6 +58,9 @@ pub struct SourceFile {
     pub bytes: u64,
     /// The object store's ETag, or the time of the last change, µs UTC, on a disk.
     pub tag: String,
+    /// Files whose rows are in this one since a compaction, as far as it knows; not written down.
+    #[serde(skip)]
+    pub replaces: Vec<String>,
 }
 
 impl SourceFile {
@@ -67,7 +70,15 @@ impl SourceFile {
             path: path.into(),
             bytes,
             tag: tag.into(),
+            replaces: Vec::new(),
         }
+    }
+
+    /// Says whose rows a compacted file has.
+    #[must_use]
+    pub fn with_replaces(mut self, files: Vec<String>) -> Self {
+        self.replaces = files;
+        self
     }
 }
 

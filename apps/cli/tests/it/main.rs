@@ -3,12 +3,14 @@
 mod broken;
 mod care;
 mod caught;
+mod compact;
 mod demo;
 mod flow;
 #[cfg(unix)]
 mod interrupt;
 mod json;
 mod looking;
+mod push_file;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;

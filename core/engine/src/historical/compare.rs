@@ -175,8 +175,16 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
                 format!("{how} (source `{source}`)"),
             ));
         };
+        // Where rows went that were in files that are gone.
+        let mut compacted: BTreeMap<&str, &str> = BTreeMap::new();
+        for new in now.values() {
+            compacted.extend(new.replaces.iter().map(|path| (path.as_str(), new.path.as_str())));
+        }
         for (path, old) in was {
             match now.get(path) {
+                None if compacted.contains_key(path.as_str()) => {
+                    tell(path, format!("was compacted into `{}`", compacted[path.as_str()]));
+                }
                 None => tell(path, "is gone".to_owned()),
                 Some(new) if new.bytes != old.bytes => {
                     tell(path, format!("changed: {}", sizes(old.bytes, new.bytes)));
@@ -188,7 +196,14 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
             }
         }
         for (path, new) in now.iter().filter(|(path, _)| !was.contains_key(*path)) {
-            tell(path, format!("is new, {} bytes", new.bytes));
+            let from = new.replaces.iter().filter(|path| was.contains_key(*path)).count();
+            match from {
+                0 => tell(path, format!("is new, {} bytes", new.bytes)),
+                _ => tell(
+                    path,
+                    format!("is new, with the rows of {from} files that were compacted"),
+                ),
+            }
         }
     }
     found
