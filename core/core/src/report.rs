@@ -58,9 +58,10 @@ pub struct SourceFile {
     pub bytes: u64,
     /// The object store's ETag, or the time of the last change, µs UTC, on a disk.
     pub tag: String,
-    /// Files whose rows are in this one since a compaction, as far as it knows; not written down.
+    /// Names of files in the same folder whose rows are in this one since a compaction, as far as it knows; not
+    /// written down.
     #[serde(skip)]
-    pub replaces: Vec<String>,
+    pub replaces: Arc<[String]>,
 }
 
 impl SourceFile {
@@ -70,13 +71,13 @@ impl SourceFile {
             path: path.into(),
             bytes,
             tag: tag.into(),
-            replaces: Vec::new(),
+            replaces: Arc::default(),
         }
     }
 
     /// Says whose rows a compacted file has.
     #[must_use]
-    pub fn with_replaces(mut self, files: Vec<String>) -> Self {
+    pub fn with_replaces(mut self, files: Arc<[String]>) -> Self {
         self.replaces = files;
         self
     }

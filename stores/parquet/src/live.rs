@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use larder_core::{CompactOptions, Error, Micros, Result, SourceFile, model::Source};
+use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 
 use crate::discover::{self, Found};
-use crate::footer::Footer;
 use crate::object::DataFile;
 use crate::plan::{self, Context};
 use crate::root::Root;
@@ -38,14 +38,19 @@ pub(crate) struct Note {
     pub(crate) replaces: HashMap<String, i64>,
     /// When it was made, µs UTC.
     pub(crate) at: i64,
+    /// The names in `replaces`, to be shared with reports.
+    #[serde(skip)]
+    pub(crate) names: Arc<[String]>,
 }
 
 impl Note {
     /// What a footer says; nothing where it is of an ordinary file.
-    pub(crate) fn of(footer: &Footer) -> Option<Self> {
-        let metadata = footer.metadata().file_metadata().key_value_metadata()?;
+    pub(crate) fn of(footer: &ParquetMetaData) -> Option<Self> {
+        let metadata = footer.file_metadata().key_value_metadata()?;
         let text = metadata.iter().find(|pair| pair.key == KEY)?.value.as_deref()?;
-        serde_json::from_str(text).ok()
+        let mut note: Self = serde_json::from_str(text).ok()?;
+        note.names = note.replaces.keys().cloned().collect();
+        Some(note)
     }
 }
 
@@ -66,7 +71,7 @@ pub(crate) struct Live {
     /// Those that others stand for.
     pub(crate) replaced: Vec<Replaced>,
     /// What the compacted ones among those that count stand for.
-    pub(crate) notes: HashMap<PathBuf, Note>,
+    pub(crate) notes: HashMap<PathBuf, Arc<Note>>,
     /// The last of all in order, replaced ones included.
     pub(crate) last: Option<PathBuf>,
 }
@@ -84,18 +89,9 @@ pub(crate) struct Replaced {
 impl Live {
     /// The files that count, for a report.
     pub(crate) fn told(&self) -> Vec<SourceFile> {
-        let told = |file: &DataFile| {
-            let Some(note) = self.notes.get(&file.path) else {
-                return file.told();
-            };
-            let folder = file.path.parent().unwrap_or(Path::new(""));
-            let prefix = file.shown.strip_suffix(name_of(&file.path).as_str());
-            let shown = |name: &String| match prefix {
-                Some(prefix) => format!("{prefix}{name}"),
-                None => folder.join(name).display().to_string(),
-            };
-            file.told()
-                .with_replaces(note.replaces.keys().map(shown).collect())
+        let told = |file: &DataFile| match self.notes.get(&file.path) {
+            Some(note) => file.told().with_replaces(note.names.clone()),
+            None => file.told(),
         };
         self.files.iter().map(told).collect()
     }
@@ -132,9 +128,9 @@ fn sort_out(found: Found, context: &Context) -> Result<Live> {
     }
     let kept = marked.into_iter().map(|file| (Arc::new(file), Arc::default()));
     let opened = plan::open(kept.collect(), context)?;
-    let mut notes: HashMap<PathBuf, Note> = HashMap::new();
+    let mut notes: HashMap<PathBuf, Arc<Note>> = HashMap::new();
     for scanned in opened {
-        if let Some(note) = Note::of(&scanned.footer) {
+        if let Some(note) = scanned.footer.note() {
             notes.insert(scanned.file.path.clone(), note);
         }
         // Nobody else holds it any more.
@@ -143,7 +139,7 @@ fn sort_out(found: Found, context: &Context) -> Result<Live> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut by_folder: HashMap<PathBuf, Vec<(String, Option<&Note>)>> = HashMap::new();
     for file in &files {
-        let entry = (name_of(&file.path), notes.get(&file.path));
+        let entry = (name_of(&file.path), notes.get(&file.path).map(Arc::as_ref));
         by_folder.entry(folder_of(&file.path)).or_default().push(entry);
     }
     let mut gone: HashMap<PathBuf, Gone> = HashMap::new();
@@ -245,6 +241,7 @@ mod tests {
             members: members.iter().map(|name| (*name).to_owned()).collect(),
             replaces: names.chain(former).collect(),
             at,
+            names: Arc::default(),
         }
     }
 

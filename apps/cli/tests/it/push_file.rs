@@ -109,11 +109,7 @@ fn bad_rows_of_any_batch_refuse_all_or_go_to_the_dead_letter() {
     assert_eq!(own(&dir), 1);
     // A push that fails leaves no dead letter in the way of the next.
     file(&dir, 10, |n| n == 3);
-    fs::write(
-        dir.join("data/user_daily/part-00000000000000000000-broken.parquet"),
-        "no parquet",
-    )
-    .unwrap();
+    fs::write(dir.join("data/user_daily/0-broken.parquet"), "no parquet").unwrap();
     push(&dir, &["--to", "both", "--dead-letter", "later.csv"]).code(1);
     assert!(!dir.join("later.csv").exists());
     let left = fs::read_dir(&dir).unwrap();

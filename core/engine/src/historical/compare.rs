@@ -176,9 +176,16 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
             ));
         };
         // Where rows went that were in files that are gone.
-        let mut compacted: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut compacted: BTreeMap<String, &str> = BTreeMap::new();
+        let mut merged: BTreeMap<&str, usize> = BTreeMap::new();
         for new in now.values() {
-            compacted.extend(new.replaces.iter().map(|path| (path.as_str(), new.path.as_str())));
+            for name in new.replaces.iter() {
+                let path = beside(&new.path, name);
+                if was.contains_key(&path) && !now.contains_key(&path) {
+                    compacted.insert(path, &new.path);
+                    *merged.entry(&new.path).or_default() += 1;
+                }
+            }
         }
         for (path, old) in was {
             match now.get(path) {
@@ -196,10 +203,9 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
             }
         }
         for (path, new) in now.iter().filter(|(path, _)| !was.contains_key(*path)) {
-            let from = new.replaces.iter().filter(|path| was.contains_key(*path)).count();
-            match from {
-                0 => tell(path, format!("is new, {} bytes", new.bytes)),
-                _ => tell(
+            match merged.get(path.as_str()) {
+                None => tell(path, format!("is new, {} bytes", new.bytes)),
+                Some(from) => tell(
                     path,
                     format!("is new, with the rows of {from} files that were compacted"),
                 ),
@@ -207,6 +213,14 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
         }
     }
     found
+}
+
+/// The path of a file in the folder of another.
+fn beside(path: &str, name: &str) -> String {
+    let folder = path
+        .rfind(['/', std::path::MAIN_SEPARATOR])
+        .map_or(0, |at| at + 1);
+    format!("{}{name}", &path[..folder])
 }
 
 fn schema(was: &Manifest, now: &Manifest) -> Vec<Difference> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use larder_base::{Error, FeatureName, Result};
-use larder_core::arrow::datatypes::Schema;
+use larder_core::arrow::datatypes::{Schema, SchemaRef};
 use larder_core::convert::{SourceColumns, infer_type};
 use larder_core::{BatchStream, OfflineStore, ViewScan};
 
@@ -36,22 +36,35 @@ pub(super) async fn scan(
     }
     // What the history has and no view uses yet must not become null because of that: tie-breaks,
     // and columns of tomorrow's features.
-    let known = offline.schema(&whole.source).await.ok();
-    for (number, field) in rows.fields().iter().enumerate() {
+    let source = whole.source.clone();
+    let is_used = |name: &str| {
+        let created = source
+            .created_time
+            .as_ref()
+            .map(|created| created.column.as_str());
+        whole.keys.iter().any(|key| key.column == name)
+            || whole.features.iter().any(|feature| feature.column == name)
+            || source.event_time == name
+            || created == Some(name)
+    };
+    let others: Vec<_> = rows
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| !is_used(field.name()))
+        .collect();
+    // Which files there are is asked only where it matters: many small pushes have no other columns.
+    let known = match others
+        .iter()
+        .any(|(_, field)| !source.tie_break.contains(field.name()))
+    {
+        true => offline.schema(&source).await.ok(),
+        false => None,
+    };
+    for (number, field) in others {
         let name = field.name();
-        let source = &whole.source;
-        let used = whole.keys.iter().any(|key| key.column == *name)
-            || whole.features.iter().any(|feature| feature.column == *name)
-            || source.event_time == *name
-            || source
-                .created_time
-                .as_ref()
-                .is_some_and(|created| created.column == *name);
-        let wanted = source.tie_break.contains(name)
-            || known
-                .as_ref()
-                .is_some_and(|schema| schema.field_with_name(name).is_ok());
-        if used || !wanted {
+        let in_history = |schema: &SchemaRef| schema.field_with_name(name).is_ok();
+        if !source.tie_break.contains(name) && !known.as_ref().is_some_and(in_history) {
             continue;
         }
         match infer_type(field.data_type()) {

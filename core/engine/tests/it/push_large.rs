@@ -82,15 +82,8 @@ async fn every_side_reads_the_rows_for_itself() {
     assert_eq!(history(&world).await.len(), 5_000);
     // The newest of each key.
     assert_eq!((world.n(699).await, world.n(0).await), (Some(4_899), Some(4_900)));
-    let phases = phases.lock();
-    let last = |of: PushPhase| {
-        phases
-            .iter()
-            .filter(|(phase, ..)| *phase == of)
-            .next_back()
-            .unwrap()
-            .1
-    };
+    let phases = phases.lock().clone();
+    let last = |of: PushPhase| phases.iter().rfind(|(phase, ..)| *phase == of).unwrap().1;
     assert_eq!(
         (
             last(PushPhase::Check),
@@ -105,7 +98,6 @@ async fn every_side_reads_the_rows_for_itself() {
             .all(|(phase, _, total)| *phase == PushPhase::Check || *total == Some(5_000))
     );
     // What was pushed is what a run would write.
-    drop(phases);
     let ran = world.materialize().await;
     assert_eq!((ran.written, ran.stale), (700, 0));
 }

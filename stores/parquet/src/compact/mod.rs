@@ -223,7 +223,7 @@ impl Work<'_> {
     fn note(&self, files: &[ScanFile], live: &Live) -> Note {
         let now = (self.clock)().0;
         let members: Vec<String> = files.iter().map(|file| name_of(&file.file.path)).collect();
-        let known: Vec<&Note> = files
+        let known: Vec<&Arc<Note>> = files
             .iter()
             .filter_map(|file| live.notes.get(&file.file.path))
             .collect();
@@ -247,6 +247,7 @@ impl Work<'_> {
             members,
             replaces,
             at: now,
+            names: Arc::default(),
         }
     }
 

@@ -90,6 +90,10 @@ pub(super) fn name_after(first: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is tested"
+)]
 mod tests {
     use super::*;
 

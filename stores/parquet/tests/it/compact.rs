@@ -202,12 +202,7 @@ async fn files_of_others_stay_and_part_the_order() {
     assert_eq!(files.len(), 4);
     let known: usize = files.iter().map(|file| file.replaces.len()).sum();
     assert_eq!(known, 4);
-    assert!(
-        files[1]
-            .replaces
-            .iter()
-            .all(|path| path.starts_with(folder.to_str().unwrap()))
-    );
+    assert!(files[1].replaces.iter().all(|name| name.starts_with("part-")));
 }
 
 #[tokio::test]
@@ -258,7 +253,7 @@ async fn limits_bound_the_files_that_are_made() {
         "{report:?}"
     );
     let report = run(&store, &view, &at_once().with_memory(ByteSize(200))).await;
-    assert!(report.made > 3 && report.made < 12, "{report:?}");
+    assert!(report.made >= 3 && report.made < 12, "{report:?}");
     assert_eq!(all(&store, &view).await.unwrap().len(), 12);
 }
 

@@ -190,7 +190,8 @@ async fn readers_see_every_row_once_at_any_moment() {
         });
     }
     let mut compactions = tokio::task::JoinSet::new();
-    for store in stores[2..4].iter().cloned() {
+    for store in &stores[2..4] {
+        let store = store.clone();
         let over = over.clone();
         compactions.spawn(async move {
             let (mut made, mut refused) = (0, 0);
@@ -208,7 +209,7 @@ async fn readers_see_every_row_once_at_any_moment() {
     }
     let mut looks = 0;
     let mut most = 0;
-    while tasks.len() > 0 {
+    while !tasks.is_empty() {
         let found = all(&*stores[4], &view("s")).await.unwrap();
         assert!(found.values().all(|count| *count == 1), "a row is there twice");
         assert!(found.len() >= most, "rows went away");

@@ -44,10 +44,8 @@ pub(super) fn from_project(manifest: &mut Manifest, project: &Path) {
     let project = absolute(project);
     let files = manifest.sources.iter_mut().flat_map(|source| &mut source.files);
     for file in files.filter(|file| !file.path.contains("://")) {
-        for name in std::iter::once(&mut file.path).chain(&mut file.replaces) {
-            let path = absolute(Path::new(name.as_str()));
-            *name = path.strip_prefix(&project).unwrap_or(&path).display().to_string();
-        }
+        let path = absolute(Path::new(&file.path));
+        file.path = path.strip_prefix(&project).unwrap_or(&path).display().to_string();
     }
 }
 

@@ -9,8 +9,9 @@ use super::world::{Server, built, prefix};
 use crate::compact::{all, append, at_once, view};
 
 async fn objects(server: &Server, prefix: &str) -> usize {
-    let page = server.client().list_paginated(Some(prefix), Default::default());
-    page.await.unwrap().result.objects.len()
+    let client = server.client();
+    let page = client.list_paginated(Some(prefix), Default::default()).await;
+    page.unwrap().result.objects.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +58,8 @@ async fn compactions_at_once_agree() {
             expected += 1;
         }
         let mut tasks = tokio::task::JoinSet::new();
-        for store in stores.iter().cloned() {
+        for store in &stores {
+            let store = store.clone();
             let source = view.source.clone();
             tasks.spawn(async move { store.compact(&source, &CompactOptions::default()).await });
         }
