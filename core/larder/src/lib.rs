@@ -70,9 +70,10 @@ pub use larder_engine::{
 };
 #[cfg(feature = "offline")]
 pub use larder_engine::{
-    Historical, HistoricalExplanation, HistoricalReport, Manifest, Materialize, MaterializeEvent,
-    MaterializeReport, Preview, PreviewReport, Push, PushReport, PushTarget, Sensitive, ShownValue, Split,
-    TrainingSet, Verdict, ViewRun, Why, WhyReport, historical,
+    Acknowledge, BufferOptions, Compact, CompactedSource, Historical, HistoricalExplanation,
+    HistoricalReport, Judged, Manifest, Materialize, MaterializeEvent, MaterializeReport, Preview,
+    PreviewReport, Push, PushBuffer, PushEvent, PushPhase, PushReport, PushTarget, PushedSide, Sensitive,
+    ShownValue, Split, TrainingSet, Verdict, ViewRun, Why, WhyReport, historical,
 };
 
 /// The online store in one folder.

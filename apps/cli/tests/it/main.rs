@@ -5,6 +5,7 @@ mod backend;
 mod broken;
 mod care;
 mod caught;
+mod compact;
 mod demo;
 mod flow;
 #[cfg(unix)]
@@ -13,6 +14,7 @@ mod json;
 mod looking;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod push_file;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;

@@ -48,6 +48,7 @@ pub(crate) struct Outlet {
     size: Mutex<BatchSize>,
     written: AtomicU64,
     stale: AtomicU64,
+    made: AtomicU64,
 }
 
 impl Outlet {
@@ -65,6 +66,7 @@ impl Outlet {
             size: Mutex::new(BatchSize::new(most)),
             written: AtomicU64::new(0),
             stale: AtomicU64::new(0),
+            made: AtomicU64::new(0),
         })
     }
 
@@ -76,6 +78,11 @@ impl Outlet {
         )
     }
 
+    /// Writes that were acknowledged so far.
+    pub(crate) fn writes(&self) -> u64 {
+        self.made.load(Ordering::Acquire)
+    }
+
     /// Writes a piece that was cut to be of at most `asked` rows.
     async fn write(&self, write: &OnlineWrite, asked: usize) -> Result<()> {
         let began = Instant::now();
@@ -83,6 +90,7 @@ impl Outlet {
         self.size.lock().landed(asked, write.rows.len(), began.elapsed());
         self.written.fetch_add(report.written, Ordering::AcqRel);
         self.stale.fetch_add(report.stale, Ordering::AcqRel);
+        self.made.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
