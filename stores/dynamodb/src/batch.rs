@@ -23,7 +23,9 @@ pub(crate) fn put(item: Item) -> Result<WriteRequest, Fault> {
 
 /// One item to be removed.
 pub(crate) fn delete(key: Vec<u8>) -> Result<WriteRequest, Fault> {
-    let delete = DeleteRequest::builder().set_key(Some(layout::key_of(key))).build();
+    let delete = DeleteRequest::builder()
+        .set_key(Some(layout::key_of(key)))
+        .build();
     let delete = delete.map_err(|_| odd("a request to dynamodb names no key"))?;
     Ok(WriteRequest::builder().delete_request(delete).build())
 }

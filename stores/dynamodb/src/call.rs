@@ -58,7 +58,11 @@ impl Gate {
     }
 
     /// Waits for a place.
-    pub(crate) async fn enter(&self, meters: &Meters, patience: Duration) -> Result<SemaphorePermit<'_>, Fault> {
+    pub(crate) async fn enter(
+        &self,
+        meters: &Meters,
+        patience: Duration,
+    ) -> Result<SemaphorePermit<'_>, Fault> {
         let start = Instant::now();
         let place = timeout(patience, self.places.acquire()).await;
         meters.wait.record(start.elapsed().as_secs_f64());

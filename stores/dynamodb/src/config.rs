@@ -244,7 +244,9 @@ impl DynamoDbConfig {
             "http" if self.allow_plaintext || is_local(host(authority)) => Ok(()),
             "http" => Err(Error::config("features would travel to DynamoDB without TLS")
                 .with("host", host(authority))
-                .help("use an https:// endpoint, or set `allow_plaintext: true` where the network is trusted")),
+                .help(
+                    "use an https:// endpoint, or set `allow_plaintext: true` where the network is trusted",
+                )),
             _ => Err(wrong()),
         }
     }
@@ -273,7 +275,10 @@ mod tests {
     fn nothing_is_needed() {
         let config = read(serde_json::json!({})).expect("the usual chain of AWS");
         assert_eq!(config.table, "larder_{project}");
-        assert_eq!((config.billing, config.write_mode), (Billing::OnDemand, WriteMode::NewestWins));
+        assert_eq!(
+            (config.billing, config.write_mode),
+            (Billing::OnDemand, WriteMode::NewestWins)
+        );
     }
 
     #[test]
@@ -285,16 +290,23 @@ mod tests {
         }))
         .expect("good options");
         assert_eq!(config.billing, Billing::Provisioned { read: 5, write: 7 });
-        assert_eq!((config.write_mode, config.timeout), (WriteMode::Overwrite, Span(300_000)));
+        assert_eq!(
+            (config.write_mode, config.timeout),
+            (WriteMode::Overwrite, Span(300_000))
+        );
         read(serde_json::json!({ "billing": "on_demand" })).expect("a word is enough");
         read(serde_json::json!({ "endpoint": "https://dynamodb.example.com/x" })).expect("TLS");
-        read(serde_json::json!({ "endpoint": "http://10.0.0.1:8000", "allow_plaintext": true })).expect("allowed");
+        read(serde_json::json!({ "endpoint": "http://10.0.0.1:8000", "allow_plaintext": true }))
+            .expect("allowed");
     }
 
     #[test]
     fn mistakes_are_told() {
         let cases = [
-            (serde_json::json!({ "endpoint": "http://10.0.0.1:8000" }), "without TLS"),
+            (
+                serde_json::json!({ "endpoint": "http://10.0.0.1:8000" }),
+                "without TLS",
+            ),
             (serde_json::json!({ "endpoint": "localhost:8000" }), "no URL"),
             (serde_json::json!({ "endpoint": "ftp://localhost" }), "no URL"),
             (serde_json::json!({ "endpoint": "http://" }), "no URL"),
@@ -308,7 +320,10 @@ mod tests {
                 "both `profile`",
             ),
             (serde_json::json!({ "connections": 0 }), "`connections`"),
-            (serde_json::json!({ "write_connections": 5_000 }), "`write_connections`"),
+            (
+                serde_json::json!({ "write_connections": 5_000 }),
+                "`write_connections`",
+            ),
             (serde_json::json!({ "timeout": "1us" }), "`timeout`"),
             (serde_json::json!({ "reclaim_rate": 0 }), "`reclaim_rate`"),
             (

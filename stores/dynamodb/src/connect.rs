@@ -72,15 +72,17 @@ pub(crate) async fn connect(
     }
     if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
         let token = config.session_token.as_ref().map(|token| token.reveal().clone());
-        loader = loader.credentials_provider(Credentials::new(id, secret.reveal(), token, None, "larder.yaml"));
+        loader =
+            loader.credentials_provider(Credentials::new(id, secret.reveal(), token, None, "larder.yaml"));
     }
     let found = tokio::time::timeout(FINDING, loader.load()).await.map_err(|_| {
         Error::unavailable("the region and credentials for dynamodb were not found in time")
             .help("set `region` of the store, and `profile` or keys")
     })?;
     let Some(region) = found.region().map(ToString::to_string) else {
-        return Err(Error::config("there is no region for dynamodb")
-            .help("set `region` of the store, or AWS_REGION"));
+        return Err(
+            Error::config("there is no region for dynamodb").help("set `region` of the store, or AWS_REGION")
+        );
     };
     let watch = Arc::new(Watch {
         meters,
@@ -173,7 +175,9 @@ impl Watch {
         let host = host(rest.split(['/', '?']).next().unwrap_or_default());
         match self.allow_plaintext || is_local(host) {
             true => Ok(()),
-            false => Err(Plaintext { host: host.to_owned() }),
+            false => Err(Plaintext {
+                host: host.to_owned(),
+            }),
         }
     }
 
@@ -215,7 +219,8 @@ impl Intercept for Shared {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let headers = context.response().headers();
-        self.0.answered(headers.get("date"), headers.get("content-length"));
+        self.0
+            .answered(headers.get("date"), headers.get("content-length"));
         Ok(())
     }
 }
@@ -235,12 +240,18 @@ mod tests {
     #[test]
     fn no_other_machine_is_asked_without_tls() {
         let watch = watch(false);
-        for uri in ["https://dynamodb.eu-west-1.amazonaws.com/", "http://127.0.0.1:8000/", "http://[::1]:1/x"] {
+        for uri in [
+            "https://dynamodb.eu-west-1.amazonaws.com/",
+            "http://127.0.0.1:8000/",
+            "http://[::1]:1/x",
+        ] {
             watch.check(uri).expect(uri);
         }
         let refused = watch.check("http://10.0.0.1:8000/").expect_err("another machine");
         assert_eq!(refused.host, "10.0.0.1");
-        super::tests::watch(true).check("http://10.0.0.1/").expect("allowed");
+        super::tests::watch(true)
+            .check("http://10.0.0.1/")
+            .expect("allowed");
     }
 
     #[test]

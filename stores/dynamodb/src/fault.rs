@@ -38,10 +38,7 @@ impl Turns for Turn {
     const GIVE: Self = Self::Give;
 
     fn passes(&self) -> bool {
-        matches!(
-            self,
-            Self::Reconnect | Self::Silent | Self::Later | Self::Again
-        )
+        matches!(self, Self::Reconnect | Self::Silent | Self::Later | Self::Again)
     }
 }
 
@@ -159,7 +156,7 @@ fn of_status(status: u16) -> Fault {
 
 /// What the server said, by its code; names of exceptions come with and without what stands before them.
 fn of_code(code: &str, message: &str, status: u16) -> Fault {
-    use ErrorKind::{Conflict, Config, Denied, Input, Internal, NotFound, Overloaded, Unavailable};
+    use ErrorKind::{Config, Conflict, Denied, Input, Internal, NotFound, Overloaded, Unavailable};
     let (turn, kind, what, help) = match code {
         "ConditionalCheckFailedException" => (
             Turn::Stale,
@@ -231,12 +228,18 @@ fn of_code(code: &str, message: &str, status: u16) -> Fault {
             "an item is larger than the 400 KB that dynamodb takes",
             "use fewer or shorter features in the view",
         ),
-        "ValidationException" if message.contains("does not match the schema") || message.contains("Type mismatch for key") => (
-            Turn::Give,
-            Config,
-            "the table in dynamodb was not made by larder: it has another key",
-            "choose another name with `table:`, or remove that table",
-        ),
+        "ValidationException"
+            if message.contains("does not match the schema")
+                || message.contains("Type mismatch for key")
+                || message.contains("Missing the key") =>
+        {
+            (
+                Turn::Give,
+                Config,
+                "the table in dynamodb was not made by larder: it has another key",
+                "choose another name with `table:`, or remove that table",
+            )
+        }
         "InaccessibleEncryptionCredentialsException" | "KMSAccessDeniedException" => (
             Turn::Give,
             Denied,
@@ -275,7 +278,9 @@ fn skewed(message: &str) -> Fault {
 }
 
 fn is_size(message: &str) -> bool {
-    message.contains("size has exceeded") || message.contains("exceeds the maximum") || message.contains("maximum allowed size")
+    message.contains("size has exceeded")
+        || message.contains("exceeds the maximum")
+        || message.contains("maximum allowed size")
 }
 
 /// The last cause, which is the one that tells what happened.
@@ -302,16 +307,58 @@ mod tests {
     #[test]
     fn codes_tell_what_to_do_next() {
         for (code, message, status, turn, kind) in [
-            ("ConditionalCheckFailedException", "", 400, Turn::Stale, ErrorKind::Conflict),
-            ("ProvisionedThroughputExceededException", "", 400, Turn::Later, ErrorKind::Overloaded),
+            (
+                "ConditionalCheckFailedException",
+                "",
+                400,
+                Turn::Stale,
+                ErrorKind::Conflict,
+            ),
+            (
+                "ProvisionedThroughputExceededException",
+                "",
+                400,
+                Turn::Later,
+                ErrorKind::Overloaded,
+            ),
             ("ThrottlingException", "", 400, Turn::Later, ErrorKind::Overloaded),
-            ("RequestLimitExceeded", "", 400, Turn::Later, ErrorKind::Overloaded),
-            ("ResourceNotFoundException", "", 400, Turn::NoTable, ErrorKind::NotFound),
-            ("ResourceInUseException", "", 400, Turn::InUse, ErrorKind::Conflict),
+            (
+                "RequestLimitExceeded",
+                "",
+                400,
+                Turn::Later,
+                ErrorKind::Overloaded,
+            ),
+            (
+                "ResourceNotFoundException",
+                "",
+                400,
+                Turn::NoTable,
+                ErrorKind::NotFound,
+            ),
+            (
+                "ResourceInUseException",
+                "",
+                400,
+                Turn::InUse,
+                ErrorKind::Conflict,
+            ),
             ("AccessDeniedException", "", 400, Turn::Give, ErrorKind::Denied),
-            ("UnrecognizedClientException", "", 400, Turn::Give, ErrorKind::Config),
+            (
+                "UnrecognizedClientException",
+                "",
+                400,
+                Turn::Give,
+                ErrorKind::Config,
+            ),
             ("ExpiredTokenException", "", 400, Turn::Give, ErrorKind::Config),
-            ("InternalServerError", "", 500, Turn::Again, ErrorKind::Unavailable),
+            (
+                "InternalServerError",
+                "",
+                500,
+                Turn::Again,
+                ErrorKind::Unavailable,
+            ),
             ("", "", 503, Turn::Again, ErrorKind::Unavailable),
             (
                 "ValidationException",
@@ -327,7 +374,13 @@ mod tests {
                 Turn::Give,
                 ErrorKind::Config,
             ),
-            ("ValidationException", "something new", 400, Turn::Give, ErrorKind::Internal),
+            (
+                "ValidationException",
+                "something new",
+                400,
+                Turn::Give,
+                ErrorKind::Internal,
+            ),
         ] {
             let fault = of_code(code, message, status);
             assert_eq!((fault.turn, fault.kind()), (turn, kind), "{code} {message}");
@@ -339,7 +392,9 @@ mod tests {
         let told = |message| Error::from(of_code("InvalidSignatureException", message, 400)).chain();
         assert!(told("Signature expired: 1 is now earlier than 2").contains("clock"));
         assert!(told("Signature not yet current: 2 is still later").contains("clock"));
-        assert!(told("The request signature we calculated does not match").contains("refuses the credentials"));
+        assert!(
+            told("The request signature we calculated does not match").contains("refuses the credentials")
+        );
     }
 
     #[test]

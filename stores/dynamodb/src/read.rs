@@ -251,7 +251,12 @@ async fn ask(settings: &Settings, page: &mut Page<'_>) -> Result<(), Fault> {
     settings
         .read_units
         .add(Some(units.iter().filter_map(|units| units.capacity_units).sum()));
-    for mut item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+    for mut item in answer
+        .responses
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, items)| items)
+    {
         let (Some(key), Some(row)) = (layout::take(&mut item, KEY), layout::take(&mut item, ROW)) else {
             return Err(odd("an item in dynamodb is no row"));
         };
@@ -356,7 +361,10 @@ mod tests {
     fn a_key_is_asked_for_once() {
         let mut asked = asked(3);
         assert_eq!(asked.place(&1_usize.to_be_bytes()), 1);
-        assert_eq!((asked.keys.len(), asked.find(&2_usize.to_be_bytes())), (3, Some(2)));
+        assert_eq!(
+            (asked.keys.len(), asked.find(&2_usize.to_be_bytes())),
+            (3, Some(2))
+        );
         assert_eq!(asked.find(b"other"), None);
     }
 }

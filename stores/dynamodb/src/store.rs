@@ -11,7 +11,8 @@ use larder_base::keys::MAX_KEY_BYTES;
 use larder_base::{
     BuildContext, Clock, EntityKeys, FeatureBlock, Generation, Health, LayoutChanges, OnlineCapabilities,
     OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture,
-    ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport, WriteRule,
+    ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
+    WriteRule,
 };
 use metrics::{Counter, counter};
 use tokio::time::timeout;
@@ -38,7 +39,7 @@ const GRACE: Span = Span::hours(1);
 pub struct DynamoDbStore {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    write_mode: WriteMode,
+    project: Option<ProjectName>,
 }
 
 /// What every flow needs to know.
@@ -58,6 +59,7 @@ pub(crate) struct Settings {
     /// How long one request of a write may take, so that another try fits into the time of the write.
     pub(crate) write_attempt: Duration,
     pub(crate) consistent_reads: bool,
+    pub(crate) write_mode: WriteMode,
     pub(crate) billing: Billing,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) reclaim_rate: u32,
@@ -96,7 +98,9 @@ impl DynamoDbStore {
         let store = cx.store.as_str();
         let meters = Arc::new(Meters::new("dynamodb", store));
         let units = |operation: &'static str| {
-            Capacity::new(counter!("larder_dynamodb_capacity_units_total", "store" => store.to_owned(), "operation" => operation))
+            Capacity::new(
+                counter!("larder_dynamodb_capacity_units_total", "store" => store.to_owned(), "operation" => operation),
+            )
         };
         let write_timeout = config.write_timeout.to_std();
         let settings = Settings {
@@ -112,6 +116,7 @@ impl DynamoDbStore {
             write_timeout,
             write_attempt: write_timeout / 3,
             consistent_reads: config.consistent_reads,
+            write_mode: config.write_mode,
             billing: config.billing,
             tags: config.tags.clone(),
             reclaim_rate: config.reclaim_rate,
@@ -120,7 +125,7 @@ impl DynamoDbStore {
         Ok(Self {
             settings,
             clock: cx.clock.clone(),
-            write_mode: config.write_mode,
+            project: cx.project.clone(),
         })
     }
 
@@ -162,7 +167,7 @@ async fn within(
 impl OnlineStore for DynamoDbStore {
     fn capabilities(&self) -> OnlineCapabilities {
         let mut can = OnlineCapabilities::default();
-        can.newest_wins = self.write_mode == WriteMode::NewestWins;
+        can.newest_wins = self.settings.write_mode == WriteMode::NewestWins;
         can.overwrite = true;
         can.durable = true;
         can.shared = true;
@@ -182,12 +187,14 @@ impl OnlineStore for DynamoDbStore {
     }
 
     async fn write(&self, batch: &OnlineWrite, options: &WriteOptions) -> Result<WriteReport> {
-        let newest_wins = match (batch.rule, self.write_mode) {
+        let newest_wins = match (batch.rule, self.settings.write_mode) {
             (WriteRule::NewestWins, WriteMode::NewestWins) => true,
             (WriteRule::Overwrite, _) => false,
             (WriteRule::NewestWins, WriteMode::Overwrite) => {
-                return Err(Error::unsupported("this DynamoDB store overwrites: it does not compare times")
-                    .help("set `write_mode: newest_wins` for the store"));
+                return Err(
+                    Error::unsupported("this DynamoDB store overwrites: it does not compare times")
+                        .help("set `write_mode: newest_wins` for the store"),
+                );
             }
             _ => {
                 return Err(Error::unsupported(
@@ -209,8 +216,16 @@ impl OnlineStore for DynamoDbStore {
             rows: rows.collect::<Result<_>>()?,
         };
         match newest_wins {
-            true => within(options, write::newest_wins(&self.settings, batch)).instrument(span).await,
-            false => within(options, write::overwrite(&self.settings, batch)).instrument(span).await,
+            true => {
+                within(options, write::newest_wins(&self.settings, batch))
+                    .instrument(span)
+                    .await
+            }
+            false => {
+                within(options, write::overwrite(&self.settings, batch))
+                    .instrument(span)
+                    .await
+            }
         }
     }
 
@@ -250,7 +265,8 @@ impl OnlineStore for DynamoDbStore {
     }
 
     async fn check(&self) -> Result<Health> {
-        health::check(&self.settings, self.clock.now()).await
+        let project = self.project.as_ref();
+        health::check(&self.settings, project, || self.clock.now()).await
     }
 
     fn scan(&self) -> Option<&dyn OnlineScan> {

@@ -66,7 +66,11 @@ async fn walk(settings: &Settings, table: &str, generations: &[Generation]) -> R
         let mut units = page.units;
         rows += page.keys.len() as u64;
         if !page.keys.is_empty() {
-            let requests = page.keys.into_iter().map(batch::delete).collect::<Result<Vec<_>, _>>()?;
+            let requests = page
+                .keys
+                .into_iter()
+                .map(batch::delete)
+                .collect::<Result<Vec<_>, _>>()?;
             units += batch::send_all(settings, operation, table, requests, true).await?;
         }
         if page.next.is_none() {

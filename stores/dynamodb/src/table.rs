@@ -23,7 +23,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 const IDENTITY: &str = "identity";
 
 /// The identity of a project's rows; none without its table, or for one that was emptied.
-pub(crate) async fn identity(settings: &Settings, project: &ProjectName) -> Result<Option<StoreIdentity>, Fault> {
+pub(crate) async fn identity(
+    settings: &Settings,
+    project: &ProjectName,
+) -> Result<Option<StoreIdentity>, Fault> {
     let table = settings.table(project);
     let progress = Progress::new();
     let mut patience = Patience::new(&progress, settings.write_timeout);
@@ -106,11 +109,7 @@ pub(crate) async fn describe(settings: &Settings, table: &str) -> Result<TableDe
 
 /// What DynamoDB says of the expiry of a table's items.
 pub(crate) async fn expiry(settings: &Settings, table: &str) -> Result<TimeToLiveDescription, Fault> {
-    let request = settings
-        .client()
-        .describe_time_to_live()
-        .table_name(table)
-        .send();
+    let request = settings.client().describe_time_to_live().table_name(table).send();
     let told = send(&settings.meters, &settings.meters.admin, LIMIT, request).await?;
     Ok(told
         .time_to_live_description
@@ -163,9 +162,8 @@ async fn create(settings: &Settings, table: &str) -> Result<(), Fault> {
 }
 
 fn check_key(described: &TableDescription, table: &str) -> Result<(), Fault> {
-    let ours = |element: &KeySchemaElement| {
-        element.attribute_name() == KEY && *element.key_type() == KeyType::Hash
-    };
+    let ours =
+        |element: &KeySchemaElement| element.attribute_name() == KEY && *element.key_type() == KeyType::Hash;
     let binary = described
         .attribute_definitions()
         .iter()
@@ -227,7 +225,13 @@ async fn read_identity(settings: &Settings, table: &str) -> Result<Option<StoreI
         .set_key(Some(layout::key_of(layout::mark_key(IDENTITY))))
         .consistent_read(true)
         .send();
-    let told = send(&settings.meters, &settings.meters.admin, settings.write_attempt, request).await?;
+    let told = send(
+        &settings.meters,
+        &settings.meters.admin,
+        settings.write_attempt,
+        request,
+    )
+    .await?;
     let Some(mut item) = told.item else {
         return Ok(None);
     };
@@ -258,7 +262,13 @@ async fn write_identity(settings: &Settings, table: &str) -> Result<StoreIdentit
         .set_item(Some(item))
         .condition_expression(format!("attribute_not_exists({KEY})"))
         .send();
-    let written = send(&settings.meters, &settings.meters.admin, settings.write_attempt, request).await;
+    let written = send(
+        &settings.meters,
+        &settings.meters.admin,
+        settings.write_attempt,
+        request,
+    )
+    .await;
     match written {
         Ok(_) => {}
         // An answer that was lost looks the same; so does somebody else.

@@ -116,12 +116,7 @@ impl Target<'_> {
             .client()
             .put_item()
             .table_name(self.table)
-            .set_item(Some(layout::item(
-                self.generation,
-                row.key,
-                row.row,
-                row.expires,
-            )))
+            .set_item(Some(layout::item(self.generation, row.key, row.row, row.expires)))
             .condition_expression(format!("attribute_not_exists({KEY}) OR {ORDER} <= :order"))
             .expression_attribute_values(":order", layout::binary(layout::order(row.row)))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
@@ -176,7 +171,14 @@ mod tests {
     }
 
     fn time() -> impl Strategy<Value = i64> {
-        prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(-1), Just(0), Just(1), any::<i64>()]
+        prop_oneof![
+            Just(i64::MIN),
+            Just(i64::MAX),
+            Just(-1),
+            Just(0),
+            Just(1),
+            any::<i64>()
+        ]
     }
 
     proptest! {

@@ -5,5 +5,12 @@
 
 mod common;
 mod conformance;
+mod crash;
+mod faults;
+mod health;
+mod meters;
 mod server;
+mod sizes;
+mod stub;
 mod tables;
+mod throttling;

@@ -54,10 +54,12 @@ impl Server {
     pub(crate) fn run(&mut self) {
         self.running = None;
         let mut keeper = Command::new("sh");
-        keeper
-            .args(["-c", KEEPER, "keeper"])
-            .arg(program())
-            .args(["--host", "127.0.0.1", "--port", &self.port.to_string()]);
+        keeper.args(["-c", KEEPER, "keeper"]).arg(program()).args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &self.port.to_string(),
+        ]);
         if let Some(folder) = &self.folder {
             keeper.arg("--db-path").arg(folder.path().join("tables.db"));
         }
@@ -161,7 +163,9 @@ fn program() -> PathBuf {
     let found = std::env::split_paths(&path)
         .map(|folder| folder.join("dynoxide"))
         .find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("there is no dynoxide: run cargo xtask test --only dynamodb, which builds it"))
+    found.unwrap_or_else(|| {
+        panic!("there is no dynoxide: run cargo xtask test --only dynamodb, which builds it")
+    })
 }
 
 /// A port that nobody has now.

@@ -28,8 +28,15 @@ async fn a_table_is_made_as_it_was_asked_for() {
         (units.read_capacity_units, units.write_capacity_units),
         (Some(5), Some(7))
     );
-    let told = client.describe_time_to_live().table_name("f.my-shop").send().await;
-    let expiry = told.expect("an answer").time_to_live_description.expect("a description");
+    let told = client
+        .describe_time_to_live()
+        .table_name("f.my-shop")
+        .send()
+        .await;
+    let expiry = told
+        .expect("an answer")
+        .time_to_live_description
+        .expect("a description");
     assert_eq!(expiry.attribute_name(), Some("x"));
     let arn = table.table_arn().expect("a name");
     let tags = client.list_tags_of_resource().resource_arn(arn).send().await;
@@ -41,9 +48,16 @@ async fn a_table_is_made_as_it_was_asked_for() {
 async fn a_table_is_billed_per_request_where_nothing_is_said() {
     let server = Server::start();
     prepare(&open(&config(server.endpoint())).await, &layout("shop", "v", 1)).await;
-    let told = server.client().describe_table().table_name("larder_shop").send().await;
+    let told = server
+        .client()
+        .describe_table()
+        .table_name("larder_shop")
+        .send()
+        .await;
     let table = told.expect("a table").table.expect("a description");
-    let billing = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
+    let billing = table
+        .billing_mode_summary()
+        .and_then(|summary| summary.billing_mode());
     assert_eq!(billing, Some(&BillingMode::PayPerRequest));
 }
 
@@ -99,7 +113,9 @@ async fn a_foreign_table_is_refused() {
     };
     for error in [
         store.prepare(&changes).await.expect_err("a foreign table"),
-        write(&store, &layout, &[(1, 1, 1)]).await.expect_err("a foreign table"),
+        write(&store, &layout, &[(1, 1, 1)])
+            .await
+            .expect_err("a foreign table"),
         read(&store, &layout, &[1]).await.expect_err("a foreign table"),
     ] {
         assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
@@ -158,8 +174,12 @@ async fn rows_say_when_they_may_go() {
         .items()
         .iter()
         .filter_map(|item| {
-            let AttributeValue::B(key) = &item["k"] else { panic!("another key") };
-            let at = item.get("x").map(|at| at.as_n().expect("a number").parse().expect("seconds"));
+            let AttributeValue::B(key) = &item["k"] else {
+                panic!("another key")
+            };
+            let at = item
+                .get("x")
+                .map(|at| at.as_n().expect("a number").parse().expect("seconds"));
             (key.as_ref()[0] == 1).then(|| (key.as_ref()[4], at))
         })
         .collect();
@@ -192,13 +212,26 @@ async fn a_retired_view_leaves_and_nothing_else() {
     let retired = [views[0].generation(), views[2].generation()];
     let gone = store.reclaim(views[0].project(), &retired).await.expect("room");
     assert_eq!(gone.rows, 260);
-    assert_eq!(store.reclaim(views[0].project(), &retired).await.expect("again").rows, 0);
+    assert_eq!(
+        store
+            .reclaim(views[0].project(), &retired)
+            .await
+            .expect("again")
+            .rows,
+        0
+    );
     let names: Vec<i64> = (0..130).collect();
     for (view, stays) in views.iter().zip([false, true, false]) {
         let found = read(&store, view, &names).await.expect("a read");
         assert!(found.iter().all(|row| row.is_some() == stays));
     }
-    assert!(store.identity(views[0].project()).await.expect("an answer").is_some());
+    assert!(
+        store
+            .identity(views[0].project())
+            .await
+            .expect("an answer")
+            .is_some()
+    );
 }
 
 /// The limit is DynamoDB's own, and what it takes comes back.
@@ -217,7 +250,10 @@ async fn longer_rows_than_an_item_may_have_are_refused_clearly() {
         base.view().clone(),
         base.generation(),
         join_keys,
-        vec![Slot::new(FeatureName::new("text").expect("a name"), ValueType::BYTES)],
+        vec![Slot::new(
+            FeatureName::new("text").expect("a name"),
+            ValueType::BYTES,
+        )],
     ));
     prepare(&store, &layout).await;
     let row = |bytes: usize| {
@@ -225,7 +261,8 @@ async fn longer_rows_than_an_item_may_have_are_refused_clearly() {
         rows.push_values(&layout, Micros(1), None, &[Value::Bytes(vec![7; bytes].into())])
             .expect("a row");
         let mut keys = EntityKeys::new();
-        keys.push_values(layout.join_keys(), &[Value::Int64(1)]).expect("a key");
+        keys.push_values(layout.join_keys(), &[Value::Int64(1)])
+            .expect("a key");
         OnlineWrite::new(layout.clone(), Arc::new(keys), Arc::new(rows))
     };
     store
