@@ -212,10 +212,10 @@ fn fetch<'a>(settings: &'a Settings, page: &'a mut Page<'_>) -> BoxFuture<'a, Re
                         page.missing.clear();
                         return Ok(());
                     }
-                    // An idle connection may have broken unseen; a new one tells whether the server is there.
-                    Turn::Reconnect if reconnects == 0 => {
+                    // Idle connections may have broken unseen; a new one tells whether the server is there.
+                    Turn::Reconnect if reconnects < 2 => {
                         reconnects += 1;
-                        operation.retries.increment(1);
+                        patience.pause(operation, fault).await?;
                     }
                     Turn::Later | Turn::Again => patience.pause(operation, fault).await?,
                     _ => return Err(fault),

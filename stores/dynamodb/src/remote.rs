@@ -1,10 +1,11 @@
-//! temporary
+//! What is the same for every store behind a network: what a failure is, what is counted, and who is this machine?
+
 use std::borrow::Cow;
 
 use larder_base::{Error, ErrorKind};
 
 /// What a store can do about a failure; each has its own list.
-pub trait Turns: Sized {
+pub(crate) trait Turns: Sized {
     /// The backend's name, as errors say it.
     const BACKEND: &'static str;
     /// The connection is gone: connect again.
@@ -20,9 +21,9 @@ pub trait Turns: Sized {
 
 /// One failure, before anybody decided whether to try again.
 #[derive(Debug, Clone)]
-pub struct Fault<T> {
+pub(crate) struct Fault<T> {
     /// What can be done about it here.
-    pub turn: T,
+    pub(crate) turn: T,
     // Boxed: results without a failure stay small.
     said: Box<Said>,
 }
@@ -38,7 +39,7 @@ struct Said {
 
 impl<T> Fault<T> {
     /// A failure: what can be done here, what the caller gets, and what the caller can do.
-    pub fn new(
+    pub(crate) fn new(
         turn: T,
         kind: ErrorKind,
         what: impl Into<Cow<'static, str>>,
@@ -59,25 +60,25 @@ impl<T> Fault<T> {
 
     /// Adds what the other side said: never data, never secrets.
     #[must_use]
-    pub fn told(mut self, told: impl ToString) -> Self {
+    pub(crate) fn told(mut self, told: impl ToString) -> Self {
         self.said.told = Some(told.to_string());
         self
     }
 
     /// Adds which server it was; the first one named stays.
     #[must_use]
-    pub fn at(mut self, server: impl ToString) -> Self {
+    pub(crate) fn at(mut self, server: impl ToString) -> Self {
         self.said.server.get_or_insert_with(|| server.to_string());
         self
     }
 
     /// The kind of error that the caller gets.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         self.said.kind
     }
 
     /// Whether it means "not now", so that a partial answer makes sense.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self.said.kind,
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded
@@ -87,7 +88,7 @@ impl<T> Fault<T> {
 
 impl<T: Turns> Fault<T> {
     /// Nothing came in time.
-    pub fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::new(
             T::SILENT,
             ErrorKind::Timeout,
@@ -97,7 +98,7 @@ impl<T: Turns> Fault<T> {
     }
 
     /// The caller's deadline passed.
-    pub fn late() -> Self {
+    pub(crate) fn late() -> Self {
         Self::new(
             T::GIVE,
             ErrorKind::Timeout,
@@ -107,19 +108,19 @@ impl<T: Turns> Fault<T> {
     }
 
     /// No connection could be made.
-    pub fn unreachable(told: impl ToString) -> Self {
+    pub(crate) fn unreachable(told: impl ToString) -> Self {
         let what = format!("{} cannot be reached", T::BACKEND);
         Self::gone(what).told(told)
     }
 
     /// A connection that was there is no more.
-    pub fn broken(told: impl ToString) -> Self {
+    pub(crate) fn broken(told: impl ToString) -> Self {
         let what = format!("the connection to {} broke", T::BACKEND);
         Self::gone(what).told(told)
     }
 
     /// A server is not there, or not able to serve; `what` says in which way.
-    pub fn gone(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn gone(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             T::RECONNECT,
             ErrorKind::Unavailable,
@@ -129,7 +130,7 @@ impl<T: Turns> Fault<T> {
     }
 
     /// Whether another try may succeed.
-    pub fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.turn.passes()
     }
 }
@@ -158,46 +159,41 @@ use metrics::{Counter, Histogram, counter, histogram};
 /// | `larder_BACKEND_round_trips_total` | counter | `operation` |
 /// | `larder_BACKEND_keys_total` | counter | `operation`: keys that were sent |
 /// | `larder_BACKEND_bytes_total` | counter | `direction`: `sent`, `received` |
-/// | `larder_BACKEND_connects_total` | counter | `outcome`: `ok`, `failed` |
 /// | `larder_BACKEND_retries_total` | counter | `operation`: what was tried again |
 /// | `larder_BACKEND_wait_seconds` | histogram | – : how long a call waited for a connection |
 /// | `larder_BACKEND_faults_total` | counter | `kind`: failures before any second try |
 ///
 /// Every series has the label `store`. They are looked up once, when the store is built: install the recorder before.
-pub struct Meters {
+pub(crate) struct Meters {
     /// Rows that are asked for.
-    pub read: Operation,
+    pub(crate) read: Operation,
     /// Rows that are written or deleted.
-    pub write: Operation,
+    pub(crate) write: Operation,
     /// All else: preparing, sweeping, checking.
-    pub admin: Operation,
+    pub(crate) admin: Operation,
     /// Bytes to servers.
-    pub sent: Counter,
+    pub(crate) sent: Counter,
     /// Bytes from servers.
-    pub received: Counter,
-    /// Connections that were made.
-    pub connected: Counter,
-    /// Connections that could not be made.
-    pub refused: Counter,
+    pub(crate) received: Counter,
     /// How long calls waited for a connection, in seconds.
-    pub wait: Histogram,
+    pub(crate) wait: Histogram,
     backend: &'static str,
     store: String,
 }
 
 /// The series of one operation.
-pub struct Operation {
+pub(crate) struct Operation {
     /// Requests that were answered together.
-    pub round_trips: Counter,
+    pub(crate) round_trips: Counter,
     /// Keys that were sent.
-    pub keys: Counter,
+    pub(crate) keys: Counter,
     /// Second and later tries.
-    pub retries: Counter,
+    pub(crate) retries: Counter,
 }
 
 impl Meters {
     /// The series of a store of a type (`redis`), under its name in the project.
-    pub fn new(backend: &'static str, store: &str) -> Self {
+    pub(crate) fn new(backend: &'static str, store: &str) -> Self {
         let series = |what: &str, label: &'static str, value: &'static str| counter!(name(backend, what), "store" => store.to_owned(), label => value);
         let operation = |operation: &'static str| Operation {
             round_trips: series("round_trips_total", "operation", operation),
@@ -210,8 +206,6 @@ impl Meters {
             admin: operation("admin"),
             sent: series("bytes_total", "direction", "sent"),
             received: series("bytes_total", "direction", "received"),
-            connected: series("connects_total", "outcome", "ok"),
-            refused: series("connects_total", "outcome", "failed"),
             wait: histogram!(name(backend, "wait_seconds"), "store" => store.to_owned()),
             backend,
             store: store.to_owned(),
@@ -219,7 +213,7 @@ impl Meters {
     }
 
     /// Counts a failure. Looked up each time: failures are rare.
-    pub fn fault(&self, kind: ErrorKind) {
+    pub(crate) fn fault(&self, kind: ErrorKind) {
         let store = self.store.clone();
         counter!(name(self.backend, "faults_total"), "store" => store, "kind" => kind.as_str()).increment(1);
     }
@@ -237,7 +231,8 @@ impl std::fmt::Debug for Meters {
             .finish_non_exhaustive()
     }
 }
-pub fn is_local(host: &str) -> bool {
+/// Whether a host is this machine by its form, so that nobody on the way can listen.
+pub(crate) fn is_local(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host
             .parse::<std::net::IpAddr>()

@@ -260,7 +260,7 @@ impl OnlineStore for DynamoDbStore {
 
     async fn reclaim(&self, project: &ProjectName, retired: &[Generation]) -> Result<ReclaimReport> {
         let span = tracing::debug_span!("dynamodb.reclaim", generations = retired.len());
-        let work = sweep::reclaim(&self.settings, project, retired);
+        let work = sweep::reclaim(&self.settings, project, retired, || self.clock.now());
         Ok(work.instrument(span).await?)
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn identity(
 ) -> Result<Option<StoreIdentity>, Fault> {
     let table = settings.table(project);
     let progress = Progress::new();
-    let mut patience = Patience::new(&progress, settings.write_timeout);
+    let mut patience = Patience::new(&progress, settings.timeout);
     loop {
         match read_identity(settings, &table).await {
             Err(fault) if fault.turn == Turn::NoTable => return Ok(None),
@@ -46,26 +46,32 @@ pub(crate) async fn prepare(settings: &Settings, project: &ProjectName) -> Resul
         return Ok(identity);
     }
     let table = settings.table(project);
+    let progress = Progress::new();
+    let mut patience = Patience::new(&progress, settings.write_timeout);
     let started = Instant::now();
     let mut pause = Duration::from_millis(50);
     loop {
         match step(settings, &table).await {
             Ok(Some(identity)) => return Ok(identity),
-            Err(fault) if !(fault.passes() || matches!(fault.turn, Turn::NoTable | Turn::InUse)) => {
-                return Err(fault);
+            // Also a table that is there, and not yet for everybody.
+            Ok(None) => {}
+            Err(fault) if matches!(fault.turn, Turn::NoTable | Turn::InUse) => {}
+            Err(fault) if fault.passes() => {
+                patience.pause(&settings.meters.admin, fault).await?;
+                continue;
             }
-            Err(fault) if started.elapsed() > ACTIVE => return Err(fault),
-            Ok(None) if started.elapsed() > ACTIVE => {
-                let slow = Fault::new(
-                    Turn::Give,
-                    ErrorKind::Timeout,
-                    "the table in dynamodb does not become active",
-                    "see its state in AWS, and try again",
-                );
-                return Err(slow.at(&table));
-            }
-            _ => {}
+            Err(fault) => return Err(fault),
         }
+        if started.elapsed() > ACTIVE {
+            let slow = Fault::new(
+                Turn::Give,
+                ErrorKind::Timeout,
+                "the table in dynamodb does not become active",
+                "see its state in AWS, and try again",
+            );
+            return Err(slow.at(&table));
+        }
+        patience.made_progress();
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }

@@ -5,6 +5,8 @@ mod care;
 mod caught;
 mod compact;
 mod demo;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod flow;
 #[cfg(unix)]
 mod interrupt;

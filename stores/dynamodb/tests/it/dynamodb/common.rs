@@ -1,7 +1,11 @@
 //! What the tests of this crate share: how a store is opened, and rows of one number.
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use larder_base::{BuildContext, LayoutChanges, OnlineStore, Secret, ViewLayout};
 use larder_dynamodb::{DynamoDbConfig, DynamoDbStore};
+
+use super::server::Server;
 
 pub(crate) use larder_conformance::numbers::*;
 
@@ -27,4 +31,16 @@ pub(crate) async fn prepare(store: &dyn OnlineStore, layout: &ViewLayout) {
         layouts: Vec::new(),
     };
     store.prepare(&changes).await.expect("a table");
+}
+
+/// A client of the tests' own.
+pub(crate) fn client(server: &Server) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .endpoint_url(server.endpoint())
+        .build();
+    Client::from_conf(config)
 }

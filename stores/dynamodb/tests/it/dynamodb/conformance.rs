@@ -6,7 +6,7 @@ use larder_base::{OnlineStore, Result, async_trait};
 use larder_conformance::{OnlineFixture, run_online};
 use larder_dynamodb::{DynamoDbConfig, WriteMode};
 
-use super::common::{config, open};
+use super::common::{client, config, open};
 use super::server::Server;
 
 struct Fixture<'a> {
@@ -26,7 +26,12 @@ impl OnlineFixture for Fixture<'_> {
     }
 
     async fn wipe(&self) -> Result<()> {
-        self.server.wipe().await;
+        let client = client(self.server);
+        let tables = client.list_tables().send().await.expect("tables");
+        for table in tables.table_names() {
+            let gone = client.delete_table().table_name(table).send().await;
+            gone.expect("a table less");
+        }
         Ok(())
     }
 }

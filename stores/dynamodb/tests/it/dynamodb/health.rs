@@ -26,7 +26,7 @@ async fn a_check_tells_what_will_hurt() {
     let health = checked(&config).await.expect("a server");
     assert!(told(&health).contains("larder apply"), "{health:?}");
     prepare(&open(&config).await, &layout("shop", "v", 1)).await;
-    let client = server.client();
+    let client = super::common::client(&server);
     let items = async || {
         let told = client.scan().table_name("larder_shop").send().await;
         told.expect("items").count()

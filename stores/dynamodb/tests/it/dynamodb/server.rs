@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tempfile::TempDir;
 
 /// Starts the server in the background, tells its number, and kills it when our end of the pipe closes: so no server
@@ -106,32 +104,6 @@ impl Server {
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address())
-    }
-
-    /// A client of the tests' own.
-    pub(crate) fn client(&self) -> Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
-            .endpoint_url(self.endpoint())
-            .build();
-        Client::from_conf(config)
-    }
-
-    /// Removes every table.
-    pub(crate) async fn wipe(&self) {
-        let client = self.client();
-        let tables = client.list_tables().send().await.expect("tables");
-        for table in tables.table_names() {
-            client
-                .delete_table()
-                .table_name(table)
-                .send()
-                .await
-                .expect("a table less");
-        }
     }
 }
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use larder_base::{ErrorKind, LayoutChanges, Micros, OnlineDelete, OnlineStore, Span, WriteOptions};
+use larder_base::{
+    ErrorKind, FeatureName, LayoutChanges, Micros, OnlineDelete, OnlineStore, OnlineWrite, PackedRows,
+    ReadOptions, RowStatus, Slot, Span, Value, ValueType, ViewLayout, WriteOptions,
+};
 use larder_dynamodb::Billing;
 
-use super::common::{config, keys, layout, open, plain_layout, prepare, read, write};
+use super::common::{client, config, keys, layout, open, plain_layout, prepare, read, read_with, write};
 use super::server::Server;
 
 #[tokio::test]
@@ -20,7 +23,7 @@ async fn a_table_is_made_as_it_was_asked_for() {
     config.billing = Billing::Provisioned { read: 5, write: 7 };
     config.tags.insert("team".to_owned(), "risk".to_owned());
     prepare(&open(&config).await, &layout("my-shop", "v", 1)).await;
-    let client = server.client();
+    let client = super::common::client(&server);
     let told = client.describe_table().table_name("f.my-shop").send().await;
     let table = told.expect("a table").table.expect("a description");
     let units = table.provisioned_throughput().expect("units");
@@ -48,8 +51,7 @@ async fn a_table_is_made_as_it_was_asked_for() {
 async fn a_table_is_billed_per_request_where_nothing_is_said() {
     let server = Server::start();
     prepare(&open(&config(server.endpoint())).await, &layout("shop", "v", 1)).await;
-    let told = server
-        .client()
+    let told = client(&server)
         .describe_table()
         .table_name("larder_shop")
         .send()
@@ -90,7 +92,7 @@ async fn many_may_prepare_at_once() {
 #[ignore = "needs dynoxide; cargo xtask test builds it"]
 async fn a_foreign_table_is_refused() {
     let server = Server::start();
-    let (client, layout) = (server.client(), layout("shop", "v", 1));
+    let (client, layout) = (super::common::client(&server), layout("shop", "v", 1));
     let key = KeySchemaElement::builder()
         .attribute_name("id")
         .key_type(KeyType::Hash);
@@ -168,7 +170,7 @@ async fn rows_say_when_they_may_go() {
         .delete(&delete, &WriteOptions::default())
         .await
         .expect("a deletion");
-    let items = server.client().scan().table_name("larder_shop").send().await;
+    let items = client(&server).scan().table_name("larder_shop").send().await;
     let mut found: Vec<(u8, Option<i64>)> = items
         .expect("items")
         .items()
@@ -238,33 +240,11 @@ async fn a_retired_view_leaves_and_nothing_else() {
 #[tokio::test]
 #[ignore = "needs dynoxide; cargo xtask test builds it"]
 async fn longer_rows_than_an_item_may_have_are_refused_clearly() {
-    use larder_base::{
-        EntityKeys, FeatureName, JoinKey, OnlineWrite, PackedRows, Slot, Value, ValueType, ViewLayout,
-    };
     let server = Server::start();
     let store = open(&config(server.endpoint())).await;
-    let base = plain_layout("shop", "long", 4);
-    let join_keys: Vec<JoinKey> = base.join_keys().to_vec();
-    let layout = Arc::new(ViewLayout::new(
-        base.project().clone(),
-        base.view().clone(),
-        base.generation(),
-        join_keys,
-        vec![Slot::new(
-            FeatureName::new("text").expect("a name"),
-            ValueType::BYTES,
-        )],
-    ));
+    let layout = text_layout(4);
     prepare(&store, &layout).await;
-    let row = |bytes: usize| {
-        let mut rows = PackedRows::new();
-        rows.push_values(&layout, Micros(1), None, &[Value::Bytes(vec![7; bytes].into())])
-            .expect("a row");
-        let mut keys = EntityKeys::new();
-        keys.push_values(layout.join_keys(), &[Value::Int64(1)])
-            .expect("a key");
-        OnlineWrite::new(layout.clone(), Arc::new(keys), Arc::new(rows))
-    };
+    let row = |bytes| text(&layout, 1, bytes);
     store
         .write(&row(400_000), &WriteOptions::default())
         .await
@@ -277,4 +257,102 @@ async fn longer_rows_than_an_item_may_have_are_refused_clearly() {
     for part in ["400 KB", "view=long", "row=0"] {
         assert!(error.chain().contains(part), "{}", error.chain());
     }
+}
+
+/// A table of several pages, of which one is walked over per second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+async fn a_removal_that_was_broken_off_goes_on_where_it_was() {
+    let server = Server::start();
+    let mut config = config(server.endpoint());
+    config.reclaim_rate = 100;
+    let (gone, kept) = (text_layout(5), text_layout(6));
+    let store = open(&config).await;
+    prepare(&store, &gone).await;
+    for view in [&gone, &kept] {
+        for key in 0..20 {
+            let done = store
+                .write(&text(view, key, 150_000), &WriteOptions::default())
+                .await;
+            done.expect("a long row");
+        }
+    }
+    let client = client(&server);
+    let mark = async || {
+        let key = AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(*b"\0reclaim"));
+        let told = client
+            .get_item()
+            .table_name("larder_shop")
+            .key("k", key)
+            .send()
+            .await;
+        told.expect("an answer").item.is_some()
+    };
+    let project = gone.project().clone();
+    let left = async || {
+        let told = client.scan().table_name("larder_shop").projection_expression("k");
+        let told = told.send().await.expect("a page");
+        (told.count(), told.last_evaluated_key.is_some())
+    };
+    let before = left().await;
+    assert!(before.1, "the table has one page only: {before:?}");
+    {
+        let retired = [gone.generation()];
+        let broken_off = store.reclaim(&project, &retired);
+        let marked = async {
+            while !mark().await {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            report = broken_off => panic!("it was not broken off: {report:?}"),
+            () = marked => {}
+        }
+    }
+    config.reclaim_rate = 1_000_000;
+    let store = open(&config).await;
+    let report = store
+        .reclaim(&project, &[gone.generation()])
+        .await
+        .expect("the rest");
+    assert!((1..20).contains(&report.rows), "{report:?}");
+    assert!(!mark().await);
+    assert_eq!(
+        store
+            .reclaim(&project, &[gone.generation()])
+            .await
+            .expect("all")
+            .rows,
+        0
+    );
+    let names: Vec<i64> = (0..20).collect();
+    for (view, status) in [(&gone, RowStatus::NotFound), (&kept, RowStatus::Present)] {
+        let found = read_with(&store, view, &names, ReadOptions::new())
+            .await
+            .expect("a read");
+        assert!(found.iter().all(|row| row.0 == status), "{found:?}");
+    }
+}
+
+/// A view whose rows can be long.
+fn text_layout(generation: u32) -> Arc<ViewLayout> {
+    let base = plain_layout("shop", "long", generation);
+    Arc::new(ViewLayout::new(
+        base.project().clone(),
+        base.view().clone(),
+        base.generation(),
+        base.join_keys().to_vec(),
+        vec![Slot::new(
+            FeatureName::new("text").expect("a name"),
+            ValueType::BYTES,
+        )],
+    ))
+}
+
+/// One long row.
+fn text(layout: &Arc<ViewLayout>, key: i64, bytes: usize) -> OnlineWrite {
+    let mut rows = PackedRows::new();
+    rows.push_values(layout, Micros(1), None, &[Value::Bytes(vec![7; bytes].into())])
+        .expect("a row");
+    OnlineWrite::new(layout.clone(), keys(layout, &[key]), Arc::new(rows))
 }
