@@ -13,6 +13,7 @@ mod interrupt;
 mod json;
 mod looking;
 mod push_file;
+mod push_kill;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;
