@@ -7,6 +7,8 @@ mod care;
 mod caught;
 mod compact;
 mod demo;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod flow;
 #[cfg(unix)]
 mod interrupt;
@@ -15,6 +17,7 @@ mod looking;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push_file;
+mod push_kill;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;

@@ -225,6 +225,10 @@ impl Push {
             report.online = Some(PushedSide::new(good, feeds.writes(), began.elapsed()));
         }
         report.seconds = began.elapsed().as_secs_f64();
+        tracing::info!(
+            source = %job.scans[0].source.name, rows = report.rows, bad = report.bad, appended = report.appended,
+            seconds = report.seconds, "rows were pushed"
+        );
         Ok(report)
     }
 

@@ -7,7 +7,7 @@
 mod merge;
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -227,10 +227,10 @@ impl Work<'_> {
             .iter()
             .filter_map(|file| live.notes.get(&file.file.path))
             .collect();
-        let there = |name: &String| {
-            let path = self.folder.join(name);
-            live.replaced.iter().any(|replaced| replaced.file.path == path)
-        };
+        let replaced = live.replaced.iter().map(|replaced| &replaced.file.path);
+        let beside = replaced.filter(|path| path.parent() == Some(self.folder.as_path()));
+        let present: HashSet<String> = beside.map(|path| name_of(path)).collect();
+        let there = |name: &String| present.contains(name);
         let mut former: Vec<(&String, i64)> = known
             .iter()
             .flat_map(|note| note.replaces.iter().map(|(name, at)| (name, *at)))
