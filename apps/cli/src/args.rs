@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Get(commands::get::Args),
     /// Push rows to a source's history and its online values
     Push(commands::push::Args),
+    /// Merge the small files that pushes leave in the history
+    Compact(commands::compact::Args),
     /// Delete online values of entities
     Delete(commands::delete::Args),
     /// Show how fresh each view is

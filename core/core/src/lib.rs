@@ -11,21 +11,25 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod compact;
 pub mod convert;
 pub mod memory;
 pub mod offline;
 pub mod pit;
 pub mod plugin_offline;
+mod progress;
 pub mod report;
 pub mod scratch;
 
+pub use compact::{CompactOptions, CompactReport};
 pub use larder_base::*;
 pub use offline::{
     BatchStream, EntityRows, HistoricalRead, JoinedBatch, JoinedStream, JoinedView, LatestRead,
-    OfflineCapabilities, OfflineOptions, OfflineStore, Progress, RangeRead, ScanFeature, ScanKey, SpineFiles,
-    ViewJoin, ViewScan,
+    OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ScanFeature, ScanKey, SpineFiles, ViewJoin,
+    ViewScan,
 };
 pub use plugin_offline::OfflineStoreConfig;
+pub use progress::Progress;
 pub use report::{
     Explanation, JoinReport, Phase, ReadStats, SharedReport, SourceFile, SourceFiles, ViewExplanation,
     ViewReport,

@@ -12,6 +12,8 @@ use larder_base::model::{Knowledge, Source};
 use larder_base::{Error, FeatureName, Health, JoinKey, Micros, Result, Span, ValueType, ViewName};
 use serde::{Deserialize, Serialize};
 
+use crate::compact::{CompactOptions, CompactReport};
+use crate::progress::Progress;
 use crate::report::{Explanation, SharedReport};
 
 /// A stream of record batches that all have one schema.
@@ -103,6 +105,15 @@ pub trait OfflineStore: Debug + Send + Sync + 'static {
     /// **Errors**: after an error nothing was appended.
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64>;
 
+    /// Merges what many small [`OfflineStore::append`]s left behind, so that reading costs less.
+    ///
+    /// **Contract**: every read, before, during and after, finds each row exactly once, and point-in-time joins answer the
+    /// same, full ties included where the store has an order. What others wrote stays as it is. A second run on the same
+    /// data finds nothing to do. A killed one, or several at once, do no harm.
+    ///
+    /// **Errors**: `Conflict` where another one is under way; `Unsupported` for sources that take no rows.
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport>;
+
     /// What [`OfflineStore::historical`] would read, and why it would not read the rest.
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation>;
 
@@ -124,6 +135,8 @@ pub struct OfflineCapabilities {
     pub ordered_source: bool,
     /// [`OfflineStore::append`] works.
     pub append: bool,
+    /// [`OfflineStore::compact`] works.
+    pub compact: bool,
     /// [`OfflineStore::range`] works.
     pub range: bool,
     /// [`OfflineStore::explain`] works.
@@ -140,6 +153,7 @@ impl OfflineCapabilities {
         [
             ("ordered_source", self.ordered_source),
             ("append", self.append),
+            ("compact", self.compact),
             ("range", self.range),
             ("explain", self.explain),
             ("entity_files", self.entity_files),
@@ -202,34 +216,6 @@ impl OfflineOptions {
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
-    }
-}
-
-/// How far long work is: shared counters, read by whoever shows them.
-#[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<ProgressCells>);
-
-#[derive(Debug, Default)]
-struct ProgressCells {
-    total: std::sync::atomic::AtomicU64,
-    done: std::sync::atomic::AtomicU64,
-}
-
-impl Progress {
-    /// Adds to the rows that will have to be looked at.
-    pub fn expect(&self, rows: u64) {
-        self.0.total.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    /// Adds to the rows that were looked at.
-    pub fn advance(&self, rows: u64) {
-        self.0.done.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    /// Rows looked at, and rows expected in all so far.
-    pub fn get(&self) -> (u64, u64) {
-        let load = |cell: &std::sync::atomic::AtomicU64| cell.load(std::sync::atomic::Ordering::Relaxed);
-        (load(&self.0.done), load(&self.0.total))
     }
 }
 

@@ -58,6 +58,10 @@ pub struct SourceFile {
     pub bytes: u64,
     /// The object store's ETag, or the time of the last change, µs UTC, on a disk.
     pub tag: String,
+    /// Names of files in the same folder whose rows are in this one since a compaction, as far as it knows; not
+    /// written down.
+    #[serde(skip)]
+    pub replaces: Arc<[String]>,
 }
 
 impl SourceFile {
@@ -67,7 +71,15 @@ impl SourceFile {
             path: path.into(),
             bytes,
             tag: tag.into(),
+            replaces: Arc::default(),
         }
+    }
+
+    /// Says whose rows a compacted file has.
+    #[must_use]
+    pub fn with_replaces(mut self, files: Arc<[String]>) -> Self {
+        self.replaces = files;
+        self
     }
 }
 

@@ -14,6 +14,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod apply;
+#[cfg(feature = "offline")]
+mod compact;
 pub mod config;
 mod coverage;
 pub mod definitions;
@@ -52,6 +54,8 @@ mod writes;
 pub mod yaml;
 
 pub use apply::{Applied, ApplyOptions, Backfill, Plan, SavedPlan};
+#[cfg(feature = "offline")]
+pub use compact::{Compact, CompactedSource};
 pub use config::{HistoricalConfig, Plugins, Project};
 pub use definitions::DefinitionSet;
 pub use delete::EntityValues;
@@ -66,7 +70,10 @@ pub use online::{OnlinePlan, OutputInfo, Reading, Session, Signature, TensorSpec
 #[cfg(feature = "offline")]
 pub use preview::{Preview, PreviewReport};
 #[cfg(feature = "offline")]
-pub use push::{Push, PushReport, PushTarget};
+pub use push::{
+    Acknowledge, BufferOptions, Judged, Push, PushBuffer, PushEvent, PushPhase, PushReport, PushTarget,
+    PushedSide, PushedView, RefusedRow,
+};
 pub use selection::Selection;
 #[cfg(feature = "offline")]
 pub use sensitive::{Sensitive, ShownValue};

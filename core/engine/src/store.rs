@@ -262,6 +262,7 @@ impl FeatureStoreBuilder {
             larder_base::BuildContext::new(&project.dir)
                 .with_clock(clock.clone())
                 .with_store(store.clone())
+                .with_project(project.name.clone())
         };
         let (project_, context_) = (shared.clone(), context.clone());
         builder.registry = Some(Lazy::new(move || {

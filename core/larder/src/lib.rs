@@ -5,6 +5,7 @@
 //!
 //! | feature | brings |
 //! | --- | --- |
+//! | `dynamodb` | `online: { type: dynamodb }`: Amazon DynamoDB; `dynamodb-sso` for sign-in by AWS SSO as well |
 //! | `local` (default) | `online: { type: local }`: embedded, durable, one folder |
 //! | `parquet` (default) | `offline: { type: parquet }`: Parquet files; brings Arrow |
 //! | `postgres` | `online: { type: postgres }`: PostgreSQL |
@@ -14,7 +15,7 @@
 //! | `offline` | training sets, materialization, push; brings Arrow |
 //! | `full` | everything |
 //!
-//! Stores in memory are always there. Without default features and with `local`, `redis` or `postgres` alone
+//! Stores in memory are always there. Without default features and with `local`, `redis`, `postgres` or `dynamodb` alone
 //! there is no Arrow in the build: that is what goes into an inference server.
 //!
 //! # Example
@@ -70,11 +71,15 @@ pub use larder_engine::{
 };
 #[cfg(feature = "offline")]
 pub use larder_engine::{
-    Historical, HistoricalExplanation, HistoricalReport, Manifest, Materialize, MaterializeEvent,
-    MaterializeReport, Preview, PreviewReport, Push, PushReport, PushTarget, Sensitive, ShownValue, Split,
-    TrainingSet, Verdict, ViewRun, Why, WhyReport, historical,
+    Acknowledge, BufferOptions, Compact, CompactedSource, Historical, HistoricalExplanation,
+    HistoricalReport, Judged, Manifest, Materialize, MaterializeEvent, MaterializeReport, Preview,
+    PreviewReport, Push, PushBuffer, PushEvent, PushPhase, PushReport, PushTarget, PushedSide, Sensitive,
+    ShownValue, Split, TrainingSet, Verdict, ViewRun, Why, WhyReport, historical,
 };
 
+/// The online store on Amazon DynamoDB.
+#[cfg(feature = "dynamodb")]
+pub use larder_dynamodb as dynamodb;
 /// The online store in one folder.
 #[cfg(feature = "local")]
 pub use larder_local as local;

@@ -22,6 +22,8 @@ pub fn plugins() -> Result<Plugins> {
         &larder_object::FILE_PLUGIN,
         #[cfg(feature = "object")]
         &larder_object::OBJECT_PLUGIN,
+        #[cfg(feature = "dynamodb")]
+        &larder_dynamodb::PLUGIN,
         #[cfg(feature = "local")]
         &larder_local::PLUGIN,
         #[cfg(feature = "parquet")]

@@ -18,6 +18,9 @@ fn expected() -> Vec<(Role, &'static str)> {
     if cfg!(feature = "parquet") {
         list.push((Role::Offline, "parquet"));
     }
+    if cfg!(feature = "dynamodb") {
+        list.push((Role::Online, "dynamodb"));
+    }
     if cfg!(feature = "postgres") {
         list.push((Role::Online, "postgres"));
     }

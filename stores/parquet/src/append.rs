@@ -1,8 +1,6 @@
 //! How rows are added to a source: one new file, whole and durable or not there at all.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::channel::mpsc;
@@ -14,17 +12,15 @@ use larder_core::arrow::datatypes::{DataType, Field, Schema, SchemaRef, Timestam
 use larder_core::convert::{Zone, coerce};
 use larder_core::model::Source;
 use larder_core::{BatchStream, Error, ErrorKind, Micros, Result, ValueType, ViewScan, random};
-use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 
 use crate::discover::{self, Place, show};
 use crate::fault;
+use crate::live::{self, Live};
 use crate::plan::{self, Context};
 use crate::reader;
 use crate::root::{Root, Spot};
+use crate::sink::{self, Failure, Sink, failed};
 use crate::work;
 
 /// Appends the rows of a stream; returns how many there were.
@@ -37,7 +33,14 @@ pub(crate) async fn append(
 ) -> Result<u64> {
     let (mut send, receive) = mpsc::channel(1);
     let writing = work::run(move || {
-        let target = Target::new(&root, &scan, now, &context)?;
+        // A file that was looked at may be one that a compaction has just removed.
+        let mut tries = 0;
+        let target = loop {
+            match Target::new(&root, &scan, now, &context) {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries < TRIES => tries += 1,
+                target => break target?,
+            }
+        };
         write(&target, &root, &scan, receive)
     });
     let sending = async move {
@@ -54,6 +57,9 @@ pub(crate) async fn append(
     let (written, sent) = futures::join!(writing, sending);
     sent.and(written)
 }
+
+/// How often the files of a source are looked at again that change meanwhile.
+const TRIES: usize = 10;
 
 enum Message {
     Rows(RecordBatch),
@@ -85,16 +91,18 @@ impl Target {
             Place::File(path) => return Err(refuse("a single file", show(&path))),
             Place::Glob(folder, pattern) => return Err(refuse("a pattern", show(&folder.join(pattern)))),
         };
-        let files = match discover::find(root, source) {
-            Ok(found) => found.files,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        let found = match live::all(root, source, context) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => Live::default(),
             Err(error) => return Err(error),
         };
+        let files = found.files;
         if files.iter().any(|file| !file.partitions.is_empty()) {
             return Err(refuse("a partitioned folder", show(&folder)));
         }
-        let last = files.last().and_then(|file| {
-            let below = file.path.strip_prefix(&folder).ok()?;
+        // Replaced files count here: the new name is the last of all.
+        let last = found.last.and_then(|last| {
+            let below = last.strip_prefix(&folder).ok()?;
             below
                 .components()
                 .next()
@@ -211,10 +219,6 @@ fn write(
 ) -> Result<u64> {
     let shown = show(&target.folder.join(&target.name));
     let mut open: Option<(ArrowWriter<Sink>, Failure)> = None;
-    let failed = |error: ParquetError, failure: &Failure| {
-        let why = failure.lock().take();
-        why.unwrap_or_else(|| fault::parquet(error, &shown))
-    };
     let mut rows = 0;
     loop {
         let batch = match block_on(messages.next()) {
@@ -230,136 +234,26 @@ fn write(
             Some(open) => open,
             None => {
                 let failure = Failure::default();
-                let sink = Sink::new(target, root, &failure)?;
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .set_created_by(concat!("larder-parquet ", env!("CARGO_PKG_VERSION")).to_owned())
-                    .build();
-                let writer = ArrowWriter::try_new(sink, batch.schema(), Some(properties))
-                    .map_err(|error| failed(error, &failure))?;
+                let sink = Sink::new(&target.place, &target.name, root, &failure)?;
+                let writer = ArrowWriter::try_new(sink, batch.schema(), Some(sink::properties().build()))
+                    .map_err(|error| failed(error, &failure, &shown))?;
                 (writer, failure)
             }
         };
-        writer.write(&batch).map_err(|error| failed(error, &failure))?;
+        writer
+            .write(&batch)
+            .map_err(|error| failed(error, &failure, &shown))?;
         rows += batch.num_rows() as u64;
         open = Some((writer, failure));
     }
     let Some((writer, failure)) = open else {
         return Ok(0);
     };
-    let sink = writer.into_inner().map_err(|error| failed(error, &failure))?;
-    sink.keep(target)?;
+    let sink = writer
+        .into_inner()
+        .map_err(|error| failed(error, &failure, &shown))?;
+    sink.keep()?;
     Ok(rows)
-}
-
-/// Why the sink of a writer failed: the writer tells text only.
-type Failure = Arc<Mutex<Option<Error>>>;
-
-/// Where the bytes of a new file go. What is dropped instead of kept leaves nothing behind.
-#[derive(Debug)]
-enum Sink {
-    File(Temporary, File),
-    #[cfg(feature = "s3")]
-    Upload(crate::s3::Upload),
-}
-
-impl Sink {
-    fn new(target: &Target, root: &Root, failure: &Failure) -> Result<Self> {
-        match &target.place {
-            Spot::Disk(folder) => {
-                let _ = (root, failure);
-                make_folder(folder)?;
-                let temporary = Temporary(folder.join(format!(".tmp-{}", target.name)));
-                let file = File::create_new(&temporary.0).map_err(|error| unwritten(error, &temporary.0))?;
-                Ok(Self::File(temporary, file))
-            }
-            #[cfg(feature = "s3")]
-            Spot::Object(url) => {
-                crate::s3::Upload::new(root.s3(), url, &target.name, failure.clone()).map(Self::Upload)
-            }
-            #[cfg(not(feature = "s3"))]
-            Spot::Object(_) => Err(Error::internal("an object store that is not in this build")),
-        }
-    }
-
-    /// Gives the file its name, durably.
-    fn keep(self, target: &Target) -> Result<()> {
-        let (temporary, file) = match self {
-            Self::File(temporary, file) => (temporary, file),
-            #[cfg(feature = "s3")]
-            Self::Upload(upload) => return upload.finish(),
-        };
-        file.sync_all().map_err(|error| unwritten(error, &temporary.0))?;
-        let path = target.folder.join(&target.name);
-        fs::rename(&temporary.0, &path).map_err(|error| unwritten(error, &path))?;
-        // The folder is synced too, or a crash could forget the file's new name.
-        if let Err(error) = sync_folder(&target.folder) {
-            let _ = fs::remove_file(&path);
-            return Err(unwritten(error, &path));
-        }
-        Ok(())
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::File(_, file) => file.write(bytes),
-            #[cfg(feature = "s3")]
-            Self::Upload(upload) => upload.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::File(_, file) => file.flush(),
-            #[cfg(feature = "s3")]
-            Self::Upload(upload) => upload.flush(),
-        }
-    }
-}
-
-fn unwritten(error: io::Error, path: &Path) -> Error {
-    fault::io(error, "a data file cannot be written", &show(path))
-}
-
-/// Removes its file unless it was renamed.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Makes a folder and those above it, durably.
-fn make_folder(folder: &Path) -> Result<()> {
-    let failed = |error| fault::io(error, "the source's folder cannot be made", &show(folder));
-    let mut missing = Vec::new();
-    let mut at = folder;
-    while !at.exists() {
-        missing.push(at);
-        match at.parent() {
-            Some(parent) => at = parent,
-            None => break,
-        }
-    }
-    fs::create_dir_all(folder).map_err(failed)?;
-    for made in missing {
-        if let Some(parent) = made.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_folder(parent).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 /// Digits of a time in µs.

@@ -14,6 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::fault;
+use crate::live::Note;
 use crate::object::{ByteCount, Chunks, DataFile, Version};
 
 /// The footer of one file.
@@ -21,6 +22,7 @@ use crate::object::{ByteCount, Chunks, DataFile, Version};
 pub(crate) struct Footer {
     plain: ArrowReaderMetadata,
     indexed: OnceLock<ArrowReaderMetadata>,
+    note: OnceLock<Option<Arc<Note>>>,
 }
 
 impl Footer {
@@ -49,6 +51,7 @@ impl Footer {
         let footer = Self {
             plain: metadata,
             indexed: OnceLock::new(),
+            note: OnceLock::new(),
         };
         if index_range(footer.metadata()).is_some_and(|range| chunks.holds(&range)) {
             footer.indexed(file, chunks)?;
@@ -67,6 +70,13 @@ impl Footer {
 
     pub(crate) fn plain(&self) -> &ArrowReaderMetadata {
         &self.plain
+    }
+
+    /// What a compacted file says of itself; nothing where it is an ordinary one.
+    pub(crate) fn note(&self) -> Option<Arc<Note>> {
+        self.note
+            .get_or_init(|| Note::of(self.metadata()).map(Arc::new))
+            .clone()
     }
 
     /// Whether the file tells where its pages are.

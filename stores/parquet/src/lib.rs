@@ -20,7 +20,9 @@
 //! | `spill` | how a join runs that does not fit in memory |
 //! | `rows` | how rows of a window stream out |
 //! | `ahead` | what is fetched while something else is decoded |
-//! | `append` | how rows are added |
+//! | `append`, `sink` | how rows are added, whole and durable |
+//! | `live` | which files count, since compacted ones stand for others |
+//! | `compact` | how small files become few |
 //! | `work` | how threads share work and are stopped |
 //! | `fault` | what a failure means |
 
@@ -31,6 +33,7 @@ mod append;
 mod bloom;
 mod bounds;
 mod budget;
+mod compact;
 mod config;
 mod discover;
 mod entity;
@@ -42,6 +45,7 @@ mod hive;
 mod ipc;
 mod join;
 mod keys;
+mod live;
 mod object;
 mod plan;
 mod prune;
@@ -53,6 +57,7 @@ mod rows;
 mod s3;
 mod scan;
 mod schema;
+mod sink;
 mod sketch;
 mod spill;
 mod store;

@@ -20,7 +20,7 @@ use crate::fault;
 use crate::work::Cancel;
 
 /// A data file of a source, as it was found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DataFile {
     /// Where it is; for an object its URL.
     pub(crate) path: PathBuf,
@@ -186,6 +186,20 @@ impl DataFile {
             Home::Disk => true,
             #[cfg(feature = "s3")]
             Home::Object(object) => count.ahead.start(object, ranges),
+        }
+    }
+
+    /// Removes the file; one that is not there is as good.
+    pub(crate) fn remove(&self) -> Result<()> {
+        match &self.home {
+            Home::Disk => match std::fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(fault::io(error, "a data file cannot be removed", &self.shown))
+                }
+                _ => Ok(()),
+            },
+            #[cfg(feature = "s3")]
+            Home::Object(object) => crate::s3::remove(object),
         }
     }
 

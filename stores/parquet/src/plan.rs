@@ -6,9 +6,9 @@ use std::sync::Arc;
 use larder_core::convert::SourceColumns;
 use larder_core::{Error, ReadStats, Result, SourceFiles, ViewScan};
 
-use crate::discover;
 use crate::footer::Footers;
 use crate::hive;
+use crate::live;
 use crate::object::{ByteCount, DataFile};
 use crate::prune::{Filter, Reason};
 use crate::reader::{self, ScanFile};
@@ -79,7 +79,7 @@ impl Context {
 impl Plan {
     /// Finds, opens, checks and prunes the files of a scan.
     pub(crate) fn new(root: &Root, scan: &ViewScan, filter: &Filter, context: &Context) -> Result<Self> {
-        let found = discover::find(root, &scan.source)?;
+        let found = live::all(root, &scan.source, context)?;
         let mut skipped: Vec<(Reason, u64)> = Vec::new();
         let mut skip = |reason: Reason| match skipped.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, n)) => *n += 1,
@@ -88,10 +88,7 @@ impl Plan {
         let mut stats = ReadStats::default();
         stats.files = found.files.len() as u64;
 
-        let listed = SourceFiles::new(
-            scan.source.name.as_str(),
-            found.files.iter().map(DataFile::told).collect(),
-        );
+        let listed = SourceFiles::new(scan.source.name.as_str(), found.told());
         let inferred = partition_types(&found.files);
         let wanted = reader::wanted(scan);
         let mut kept = Vec::new();

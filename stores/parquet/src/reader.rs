@@ -65,6 +65,30 @@ impl ScanFile {
         names: &[&str],
         batch_rows: usize,
     ) -> Result<Batches<'a>> {
+        self.read_as(chunks, row_group, ranges, names, batch_rows, views)
+    }
+
+    /// Reads a row group as the file has it.
+    pub(crate) fn read_whole<'a>(
+        &'a self,
+        chunks: &Chunks,
+        row_group: usize,
+        batch_rows: usize,
+    ) -> Result<Batches<'a>> {
+        let fields = self.footer.schema().fields().iter();
+        let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        self.read_as(chunks, row_group, None, &names, batch_rows, |_, _| None)
+    }
+
+    fn read_as<'a>(
+        &'a self,
+        chunks: &Chunks,
+        row_group: usize,
+        ranges: Option<&[Range<usize>]>,
+        names: &[&str],
+        batch_rows: usize,
+        read_as: impl FnOnce(&ArrowReaderMetadata, &[&str]) -> Option<ArrowReaderMetadata>,
+    ) -> Result<Batches<'a>> {
         let want = self.want(chunks, row_group, ranges, names)?;
         let constants = names
             .iter()
@@ -75,7 +99,7 @@ impl ScanFile {
             })
             .collect();
         let chunks = chunks.holding(|| want.bytes(row_group))?;
-        let metadata = views(want.metadata, names).unwrap_or_else(|| want.metadata.clone());
+        let metadata = read_as(want.metadata, names).unwrap_or_else(|| want.metadata.clone());
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks.clone(), metadata)
             .with_row_groups(vec![row_group])
             .with_projection(want.mask)

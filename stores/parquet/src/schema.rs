@@ -6,13 +6,13 @@ use larder_core::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef
 use larder_core::convert::{accepts, arrow_type, infer_type};
 use larder_core::{Error, Result, model::Source};
 
-use crate::discover;
+use crate::live;
 use crate::plan::{self, Context};
 use crate::root::Root;
 
 /// The first file's columns, each in the widest type that it has in any file, and the columns of the path.
 pub(crate) fn schema(root: &Root, source: &Source, context: &Context) -> Result<SchemaRef> {
-    let found = discover::find(root, source)?;
+    let found = live::all(root, source, context)?;
     let partitions = plan::partition_types(&found.files);
     let files = found
         .files

@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::model::Source;
 use larder_core::{
-    BatchStream, Clock, Error, Explanation, Health, HistoricalRead, JoinedStream, LatestRead,
-    OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, Result, SystemClock, ViewScan,
+    BatchStream, Clock, CompactOptions, CompactReport, Error, Explanation, Health, HistoricalRead,
+    JoinedStream, LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, Result,
+    SystemClock, ViewScan,
 };
 
 use crate::footer::Footers;
 use crate::plan::Context;
 use crate::prune::Filter;
 use crate::root::Root;
-use crate::{append, discover, join, rows, schema, work};
+use crate::{append, compact, discover, join, rows, schema, work};
 
 /// An offline store on Parquet files below a folder or an S3 prefix.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub(crate) fn capabilities() -> OfflineCapabilities {
     let mut capabilities = OfflineCapabilities::default();
     capabilities.ordered_source = true;
     capabilities.append = true;
+    capabilities.compact = true;
     capabilities.range = true;
     capabilities.explain = true;
     capabilities.entity_files = true;
@@ -130,6 +132,20 @@ impl OfflineStore for ParquetStore {
         append::append(self.root.clone(), scan.clone(), rows, now, self.context(options))
             .await
             .map_err(|error| error.operation("append"))
+    }
+
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport> {
+        let context = self.context(&OfflineOptions::default());
+        let _guard = context.cancel.guard();
+        let (root, source, options, clock) = (
+            self.root.clone(),
+            source.clone(),
+            options.clone(),
+            self.clock.clone(),
+        );
+        work::run(move || compact::compact(&root, &source, &options, &|| clock.now(), &context))
+            .await
+            .map_err(|error| error.operation("compact"))
     }
 
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {

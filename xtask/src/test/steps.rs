@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::redis::Programs;
 use super::s3::Server;
-use super::{Notes, postgres};
+use super::{Notes, dynamodb, postgres};
 use crate::shell::{self, Failure, Result};
 use crate::tidy::model;
 use crate::{data, demo, tidy};
@@ -38,6 +38,11 @@ pub(super) const STEPS: &[Step] = &[
         "postgres",
         "does the Postgres store keep its contract on a real server, also on one that fails?",
         postgres,
+    ),
+    step(
+        "dynamodb",
+        "does the DynamoDB store keep its contract on a server that speaks like it, also on one that fails?",
+        dynamodb,
     ),
     step("doctest", "do the examples in the documentation run?", doctest),
     step("clippy", "are there warnings?", clippy),
@@ -97,6 +102,12 @@ fn redis() -> Result<Notes> {
 fn postgres() -> Result<Notes> {
     let programs = postgres::Programs::find()?;
     done(programs.tell(&mut ignored("postgres")))
+}
+
+/// The same build; the tests start their servers themselves.
+fn dynamodb() -> Result<Notes> {
+    let program = dynamodb::Program::find()?;
+    done(program.tell(&mut ignored("dynamodb")))
 }
 
 /// The tests in the module of a backend, which are ignored where there is no server.

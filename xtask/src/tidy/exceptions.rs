@@ -25,8 +25,9 @@ pub(crate) const NAMES_BACKENDS: [&str; 4] = [
 pub(crate) const READS_CLOCK: [&str; 2] = ["core/base/src/clock.rs", "core/base/src/clock/"];
 
 /// Why a test may be ignored: another step of `cargo xtask test` runs it, with what it needs.
-pub(crate) const RUN_BY_A_STEP: [&str; 3] = [
+pub(crate) const RUN_BY_A_STEP: [&str; 4] = [
     r#"#[ignore = "needs an S3 server; cargo xtask test starts one"]"#,
     r#"#[ignore = "needs redis-server; cargo xtask test fetches it"]"#,
     r#"#[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]"#,
+    r#"#[ignore = "needs dynoxide; cargo xtask test builds it"]"#,
 ];

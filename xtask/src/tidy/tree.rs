@@ -10,6 +10,8 @@ use crate::shell::{self, Result};
 const ONLINE_LIMIT: usize = 120;
 /// The client of Postgres signs in with hashes of its own and binds that to the server's certificate, which it parses.
 const POSTGRES_LIMIT: usize = 125;
+/// AWS's client signs, finds credentials in six ways, and speaks HTTP; with its own TLS it would be more.
+const DYNAMODB_LIMIT: usize = 185;
 
 /// Names and versions of the packages in each build.
 #[derive(Debug, Default)]
@@ -19,6 +21,7 @@ pub(crate) struct Trees {
     online: BTreeSet<String>,
     redis: BTreeSet<String>,
     postgres: BTreeSet<String>,
+    dynamodb: BTreeSet<String>,
     default: BTreeSet<String>,
 }
 
@@ -30,6 +33,7 @@ impl Trees {
             online: tree(&["larder", "--no-default-features", "--features", "local"])?,
             redis: tree(&["larder", "--no-default-features", "--features", "redis"])?,
             postgres: tree(&["larder", "--no-default-features", "--features", "postgres"])?,
+            dynamodb: tree(&["larder", "--no-default-features", "--features", "dynamodb"])?,
             default: tree(&["larder"])?,
         })
     }
@@ -50,6 +54,10 @@ impl Trees {
             format!(
                 "{} (limit {POSTGRES_LIMIT})",
                 line("larder with only `postgres`", &self.postgres)
+            ),
+            format!(
+                "{} (limit {DYNAMODB_LIMIT})",
+                line("larder with only `dynamodb`", &self.dynamodb)
             ),
             line("larder with default features", &self.default),
         ]
@@ -77,12 +85,19 @@ impl Trees {
             ("larder with only `local`", &self.online, ONLINE_LIMIT),
             ("larder with only `redis`", &self.redis, ONLINE_LIMIT),
             ("larder with only `postgres`", &self.postgres, POSTGRES_LIMIT),
+            ("larder with only `dynamodb`", &self.dynamodb, DYNAMODB_LIMIT),
         ];
         for (place, tree, _) in builds {
             // The client of the backend itself is what the build is for.
             let own = |name: &str| {
                 let client = name.strip_prefix("tokio-").unwrap_or(name);
-                let backend = client.strip_suffix("-rustls").unwrap_or(client);
+                let backend = match client.strip_suffix("-rustls").unwrap_or(client) {
+                    // DynamoDB is asked over HTTP.
+                    client if client.starts_with("aws-") || client.starts_with("hyper") || client == "h2" => {
+                        "dynamodb"
+                    }
+                    client => client,
+                };
                 place.contains(&format!("`{backend}`"))
             };
             refuse(place, tree, &|name| (heavy(name) && !own(name)) || is_arrow(name));

@@ -1,6 +1,7 @@
 //! Which code runs which command?
 
 pub(crate) mod apply;
+pub(crate) mod compact;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod describe;
@@ -56,6 +57,7 @@ pub(crate) async fn run(cx: &Context, command: Command) -> Result<Report> {
         Command::Materialize(args) => materialize::run(cx, args).await,
         Command::Get(args) => get::run(cx, args).await,
         Command::Push(args) => push::run(cx, args).await,
+        Command::Compact(args) => compact::run(cx, args).await,
         Command::Delete(args) => delete::run(cx, args).await,
         Command::Status(args) => status::run(cx, args).await,
         Command::Stores => stores::run(),

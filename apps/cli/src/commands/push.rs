@@ -1,22 +1,28 @@
 //! `larder push`: how do rows get from a file to history and online values?
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use larder::model::Catalog;
-use larder::{Error, PushReport, PushTarget, Result, ValueType};
+use larder::{Error, PushEvent, PushPhase, PushReport, PushTarget, PushedSide, Result, ValueType};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::output::{Report, Table, count, plural};
-use crate::rows::{Aside, Columns, RowsFile, read, sift};
+use crate::rows::{Aside, Columns, FileRows, RowsFile};
 
 /// Options of `larder push`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file has the columns of the source: join keys, event time, every feature. The whole file is
-checked first; one bad row refuses all, unless --dead-letter takes the bad ones. A row older than
-what is stored online is counted as stale and changes nothing.
+checked first; one bad row refuses all, unless --dead-letter takes the bad ones. It is read batch by
+batch, once for each side, and may be larger than memory. A row older than what is stored online is
+counted as stale and changes nothing.
+
+The history has all rows or none. With --to both it has them before the first goes online: if that
+breaks off, push again --to online, or materialize. Rows that go only online are in no history: they
+are lost with the online store. larder compact merges the files that many pushes leave.
 
   larder push user_daily --file rows.csv --to both")]
 pub(crate) struct Args {
@@ -59,69 +65,101 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let store = cx.store()?;
     let snapshot = store.snapshot().await?;
     let columns = columns(snapshot.catalog(), &args.source)?;
-    let (rows, mut aside) = match &args.dead_letter {
-        Some(_) => sift(&args.file, &columns)?,
-        None => (read(&args.file, &columns)?, None),
-    };
+    let mut rows = FileRows::new(args.file.clone(), columns, None);
+    let aside = args.dead_letter.as_deref().map(|path| Arc::new(Aside::new(path)));
     let target = match args.to {
         To::Online => PushTarget::Online,
         To::Offline => PushTarget::Offline,
         To::Both => PushTarget::Both,
     };
-    let push = store
+    let bar = Arc::new(cx.bars.share("push"));
+    let told_bar = bar.clone();
+    let mut push = store
         .push(&args.source)
-        .rows(rows)
         .to(target)
-        .dead_letter(args.dead_letter.is_some());
-    let report = push.run().await?;
-    let dead = match &mut aside {
-        Some(aside) => {
-            let refused = report.refused.iter();
-            aside.add(refused.map(|bad| (bad.row, bad.reason.clone())));
-            aside.dead()?
-        }
-        None => report.dead.clone(),
-    };
-    if let (Some(path), Some(dead)) = (&args.dead_letter, dead) {
-        let mut file = RowsFile::create(path, &dead.schema())?;
-        file.write(&dead)?;
-        file.finish()?;
+        .stop_when(cx.asked.to_end())
+        .on_event(move |event| {
+            let share = event.total.map(|total| event.rows as f64 / total.max(1) as f64);
+            told_bar.at(share.unwrap_or(0.0));
+            told_bar.say(line(event));
+        });
+    if let Some(aside) = &aside {
+        rows = rows.sifting(aside.clone());
+        let judging = aside.clone();
+        push = push.dead_letter_to(move |judged| judging.judged(judged));
     }
-    Ok(told(&report, aside.as_ref(), &args))
+    let report = push.read_from(Arc::new(rows)).run().await;
+    bar.clear();
+    let report = report?;
+    if let Some(aside) = &aside {
+        aside.finish()?;
+    }
+    Ok(told(&report, aside.as_deref(), &args))
+}
+
+/// How far a push is, for the bar.
+fn line(event: &PushEvent) -> String {
+    let what = match event.phase {
+        PushPhase::Check => "checked",
+        PushPhase::Append => "appended",
+        _ => "pushed online",
+    };
+    let rate = if event.seconds > 0.0 {
+        event.rows as f64 / event.seconds
+    } else {
+        0.0
+    };
+    format!("{} {what}, {} rows/s", count(event.rows), count(rate as u64))
 }
 
 fn told(report: &PushReport, aside: Option<&Aside>, args: &Args) -> Report {
     let mut document = json!(report);
     if let Some(aside) = aside {
-        let bad = aside.bad().iter();
         document["rows"] = json!(aside.rows());
-        document["refused"] = bad
+        document["bad"] = json!(aside.bad());
+        document["refused"] = aside
+            .named()
+            .into_iter()
             .map(|(row, reason)| json!({ "row": row, "reason": reason }))
             .collect();
     }
-    let refused = aside.map_or(report.refused.len(), |aside| aside.bad().len());
-    let mut table = Table::new(["view", ">written", ">stale"]);
-    for view in &report.views {
-        table.row([view.view.to_string(), count(view.written), count(view.stale)]);
-    }
+    let refused = aside.map_or(report.bad, Aside::bad);
     let mut told = Report::new(document);
-    if !matches!(args.to, To::Online) {
-        told = told.text(format!(
-            "appended {} to the history",
-            plural(report.appended as usize, "row", "rows")
-        ));
+    if let Some(side) = &report.offline {
+        let rows = plural(report.appended as usize, "row", "rows");
+        told = told.text(format!("appended {rows} to the history {}", speed(side)));
     }
     if !report.views.is_empty() {
+        let mut table = Table::new(["view", ">written", ">stale"]);
+        for view in &report.views {
+            table.row([view.view.to_string(), count(view.written), count(view.stale)]);
+        }
         told = told.table(table);
+    }
+    if let Some(side) = &report.online {
+        let rows = plural(side.rows as usize, "row", "rows");
+        let writes = plural(side.batches as usize, "write", "writes");
+        told = told.text(format!("pushed {rows} online with {writes} {}", speed(side)));
+    }
+    for warning in &report.warnings {
+        told = told.text(format!("warning: {warning}"));
     }
     if let (Some(path), false) = (&args.dead_letter, refused == 0) {
         told = told.text(format!(
             "refused {}; see `{}`",
-            plural(refused, "row", "rows"),
+            plural(refused as usize, "row", "rows"),
             path.display()
         ));
     }
     told
+}
+
+fn speed(side: &PushedSide) -> String {
+    format!(
+        "in {:.2} s ({} rows/s)",
+        side.seconds,
+        count(side.rows_per_second as u64)
+    )
 }
 
 /// The types of the columns of a source, for files that carry none.

@@ -15,6 +15,7 @@ pub(crate) use values::{batch_json, batch_table, cell_text, transposed};
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use larder::Error;
 use serde::Serialize;
 use serde_json::Value as Json;
 

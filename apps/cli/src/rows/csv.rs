@@ -16,24 +16,13 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use larder::convert::{Zone, array_of, arrow_type, coerce};
 use larder::{Error, Result, ScalarType, Value, ValueType};
 
-use super::aside::Aside;
+use super::aside;
 use super::guess::{LOOK_AT, settle};
 use super::read::{Columns, Noticed};
 
 /// Opens a CSV file with a header; its rows come batch by batch.
 pub(super) fn batches(path: &Path, file: File, columns: &Columns, noticed: Noticed) -> Result<Rows> {
     Rows::open(path, file, columns, noticed)
-}
-
-/// Reads a CSV file with a header; rows with a wrong cell are set aside.
-pub(super) fn sift(path: &Path, file: File, columns: &Columns) -> Result<(Vec<RecordBatch>, Aside)> {
-    let mut aside = Aside::default();
-    let mut rows = Rows::open(path, file, columns, Noticed::default())?;
-    let mut good = Vec::new();
-    while let Some(batch) = rows.batch(Some(&mut aside)) {
-        good.push(batch?);
-    }
-    Ok((good, aside))
 }
 
 /// Rows of a CSV file, batch by batch.
@@ -86,24 +75,16 @@ impl Rows {
         })
     }
 
-    /// The next rows; those with a wrong cell are set aside where there is a place for them.
-    fn batch(&mut self, aside: Option<&mut Aside>) -> Option<Result<RecordBatch>> {
-        let texts = self.reader.next()?;
-        Some(
-            texts
-                .map_err(|cause| no_csv(&self.path, cause))
-                .and_then(|texts| self.typed(texts, aside)),
-        )
-    }
-
-    fn typed(&mut self, mut texts: RecordBatch, aside: Option<&mut Aside>) -> Result<RecordBatch> {
+    fn typed(&mut self, mut texts: RecordBatch) -> Result<RecordBatch> {
         let rows = texts.num_rows();
         let typed = |i: usize, cells: &StringArray, notice: &mut dyn FnMut(&ArrayRef)| match &self.types[i] {
             Ok(of) => declared(cells, *of, self.zone.as_ref(), notice),
             Err(looks_like) => guessed(cells, looks_like),
         };
-        if let Some(aside) = aside {
-            texts = aside.sift(texts, &self.names, |i, cells| typed(i, cells, &mut |_| {}))?;
+        if let Some(tell) = &self.noticed.sifted {
+            let (good, sifted) = aside::sift(texts, &self.names, |i, cells| typed(i, cells, &mut |_| {}))?;
+            tell.take(sifted);
+            texts = good;
         }
         let mut arrays = Vec::with_capacity(self.names.len());
         for (i, name) in self.names.iter().enumerate() {
@@ -128,7 +109,12 @@ impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.batch(None)
+        let texts = self.reader.next()?;
+        Some(
+            texts
+                .map_err(|cause| no_csv(&self.path, cause))
+                .and_then(|texts| self.typed(texts)),
+        )
     }
 }
 

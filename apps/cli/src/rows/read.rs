@@ -15,7 +15,7 @@ use larder::historical::{EntitySource, unclear_times_warning};
 use larder::{BatchStream, Error, Result, ValueType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::aside::Aside;
+use super::aside::{Aside, Sifted};
 use super::csv;
 
 /// What is known of the columns before a file is opened; needed where files carry no types.
@@ -63,6 +63,25 @@ pub(super) struct Noticed {
     unclear: Arc<Mutex<BTreeMap<String, UnclearTimes>>>,
     /// What the columns of a CSV hold that nobody declared.
     guesses: Arc<OnceLock<Vec<DataType>>>,
+    /// Rows of a CSV with a wrong cell are left out.
+    pub(super) sifted: Option<Sifting>,
+}
+
+/// What becomes of rows with a wrong cell.
+#[derive(Debug, Clone)]
+pub(super) enum Sifting {
+    /// They are set aside.
+    Aside(Arc<Aside>),
+    /// They were set aside before.
+    Again,
+}
+
+impl Sifting {
+    pub(super) fn take(&self, sifted: Sifted) {
+        if let Self::Aside(aside) = self {
+            aside.read(sifted);
+        }
+    }
 }
 
 impl Noticed {
@@ -82,6 +101,7 @@ impl Noticed {
     fn again(&self) -> Self {
         Self {
             guesses: self.guesses.clone(),
+            sifted: self.sifted.as_ref().map(|_| Sifting::Again),
             ..Self::default()
         }
     }
@@ -174,7 +194,7 @@ fn plain(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(schema), columns)
 }
 
-/// Entity rows in a file, which is opened as often as they are read.
+/// Rows in a file, which is opened as often as they are read.
 #[derive(Debug)]
 pub(crate) struct FileRows {
     path: PathBuf,
@@ -200,6 +220,14 @@ impl FileRows {
                 ..Noticed::default()
             },
         }
+    }
+}
+
+impl FileRows {
+    /// Rows of a CSV with a wrong cell are set aside; files with types have none.
+    pub(crate) fn sifting(mut self, aside: Arc<Aside>) -> Self {
+        self.noticed.sifted = Some(Sifting::Aside(aside));
+        self
     }
 }
 
@@ -248,19 +276,6 @@ fn version(path: &Path) -> Result<Version> {
 fn changed(path: &Path) -> Error {
     Error::conflict(format!("`{}` changed while it was read", path.display()))
         .help("run again, and leave the file as it is meanwhile")
-}
-
-/// As [`read`], but rows of a CSV with a wrong cell are set aside; files with types have none.
-///
-/// # Errors
-/// As [`read`].
-pub(crate) fn sift(path: &Path, columns: &Columns) -> Result<(Vec<RecordBatch>, Option<Aside>)> {
-    let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    if !csv {
-        return Ok((read(path, columns)?, None));
-    }
-    let (rows, aside) = csv::sift(path, open(path)?, columns)?;
-    Ok((rows, Some(aside)))
 }
 
 fn open(path: &Path) -> Result<File> {

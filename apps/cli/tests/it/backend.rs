@@ -6,7 +6,7 @@ mod lives;
 use std::fs;
 use std::path::PathBuf;
 
-pub(crate) use kills::fifty_kills;
+pub(crate) use kills::kills;
 pub(crate) use lives::lives;
 
 use crate::world::World;

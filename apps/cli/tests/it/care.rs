@@ -117,20 +117,20 @@ fn validate_reads_the_blocks_of_all_stores() {
     let (_world, dir) = World::project();
     let file = dir.join("larder.yaml");
     let yaml = fs::read_to_string(&file).unwrap();
-    let local = "type: local, path: .larder/online";
-    for (other, code) in [
-        ("type: local, pth: x", 1),
-        ("type: locl, path: x", 1),
-        ("type: dynamodb, region: x", 0),
-        ("type: local, path: \"${SURELY_NOT_SET}\"", 0),
+    let (local, parquet) = ("type: local, path: .larder/online", "type: parquet, root: data/");
+    for (one, other, line, code) in [
+        (local, "type: local, pth: x", 6, 1),
+        (local, "type: locl, path: x", 6, 1),
+        (parquet, "type: redshift, workgroup: x", 7, 0),
+        (local, "type: local, path: \"${SURELY_NOT_SET}\"", 6, 0),
     ] {
-        fs::write(&file, yaml.replacen(local, other, 1)).unwrap();
+        fs::write(&file, yaml.replacen(one, other, 1)).unwrap();
         let ran = larder(&dir, &["validate", "--format", "json"]).code(code);
         let found = match code {
             0 => ran.json()["warnings"][0].clone(),
             _ => ran.error()["diagnostics"][0].clone(),
         };
-        assert_eq!(found["line"], 6, "{other}: {found:#}");
+        assert_eq!(found["line"], line, "{other}: {found:#}");
     }
 }
 

@@ -5,7 +5,10 @@ mod backend;
 mod broken;
 mod care;
 mod caught;
+mod compact;
 mod demo;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod flow;
 #[cfg(unix)]
 mod interrupt;
@@ -13,6 +16,8 @@ mod json;
 mod looking;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod push_file;
+mod push_kill;
 #[cfg(feature = "redis")]
 mod redis;
 mod training;

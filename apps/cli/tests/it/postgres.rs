@@ -9,7 +9,7 @@ mod server;
 
 use server::Server;
 
-use crate::backend::{Backend, fifty_kills, lives};
+use crate::backend::{Backend, kills, lives};
 
 impl Backend for Server {
     fn online(&self) -> String {
@@ -39,5 +39,5 @@ fn a_project_lives_on_postgres() {
 #[test]
 #[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]
 fn kills_lose_nothing_acknowledged() {
-    fifty_kills(&mut Server::start());
+    kills(&mut Server::start());
 }

@@ -18,7 +18,7 @@ mod failover;
 
 use server::Server;
 
-use crate::backend::{Backend, fifty_kills, lives};
+use crate::backend::{Backend, kills, lives};
 
 impl Backend for Server {
     fn online(&self) -> String {
@@ -48,7 +48,7 @@ fn a_project_lives_on_redis() {
 #[test]
 #[ignore = "needs redis-server; cargo xtask test fetches it"]
 fn kills_lose_nothing_acknowledged() {
-    fifty_kills(&mut Server::durable());
+    kills(&mut Server::durable());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::names::StoreName;
+use crate::names::{ProjectName, StoreName};
 
 /// What a store is given when it is built.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct BuildContext {
     pub project_dir: PathBuf,
     /// The store's name in the configuration, for metrics and messages.
     pub store: StoreName,
+    /// The project that the store is built for, where there is one: what a store looks at when it is checked.
+    pub project: Option<ProjectName>,
 }
 
 impl BuildContext {
@@ -25,6 +27,7 @@ impl BuildContext {
             clock: Arc::new(SystemClock),
             project_dir: project_dir.into(),
             store: StoreName::default_store(),
+            project: None,
         }
     }
 
@@ -39,6 +42,13 @@ impl BuildContext {
     #[must_use]
     pub fn with_store(mut self, store: StoreName) -> Self {
         self.store = store;
+        self
+    }
+
+    /// Sets the project.
+    #[must_use]
+    pub fn with_project(mut self, project: ProjectName) -> Self {
+        self.project = Some(project);
         self
     }
 

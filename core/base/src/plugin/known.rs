@@ -13,7 +13,7 @@ pub const KNOWN: &[(Role, &str, Option<&str>)] = &[
     (Role::Online, "memory", Some("")),
     (Role::Online, "local", Some("local")),
     (Role::Online, "redis", Some("redis")),
-    (Role::Online, "dynamodb", None),
+    (Role::Online, "dynamodb", Some("dynamodb")),
     (Role::Online, "postgres", Some("postgres")),
     (Role::Offline, "memory", Some("offline")),
     (Role::Offline, "parquet", Some("parquet")),

@@ -45,14 +45,14 @@ keys: user
 features: n, s
 ";
 
-async fn loaded(cx: &Cx<'_>) -> Verdict<(Scenario, Loaded, ViewScan)> {
+pub(super) async fn loaded(cx: &Cx<'_>) -> Verdict<(Scenario, Loaded, ViewScan)> {
     let scenario = scenario(TEXT)?;
     let loaded = cx.load(&scenario).await?;
     let scan = only_scan(&scenario, &loaded.sources)?;
     Ok((scenario, loaded, scan))
 }
 
-type NewRow = (i64, i64, Option<i64>, Option<i64>, &'static str);
+pub(super) type NewRow = (i64, i64, Option<i64>, Option<i64>, &'static str);
 
 const NEW: [NewRow; 3] = [
     (1, 200, Some(210), Some(10), "b"),
@@ -61,7 +61,7 @@ const NEW: [NewRow; 3] = [
 ];
 
 /// Rows of the scan's schema.
-fn batch(scan: &ViewScan, rows: &[NewRow]) -> Verdict<RecordBatch> {
+pub(super) fn batch(scan: &ViewScan, rows: &[NewRow]) -> Verdict<RecordBatch> {
     let time = |t: Option<i64>| t.map_or(Value::Null, |t| Value::Timestamp(Micros(t)));
     let column = |get: &dyn Fn(&NewRow) -> Value, of| array_of(&rows.iter().map(get).collect::<Vec<_>>(), of);
     let columns = vec![
@@ -76,7 +76,7 @@ fn batch(scan: &ViewScan, rows: &[NewRow]) -> Verdict<RecordBatch> {
 }
 
 /// The same rows in the scenario, where the oracle sees them.
-fn appended(scenario: &Scenario, rows: &[NewRow]) -> Scenario {
+pub(super) fn appended(scenario: &Scenario, rows: &[NewRow]) -> Scenario {
     let mut more = scenario.clone();
     let time = |t: Option<i64>| t.map_or(Value::Null, |t| Value::Timestamp(Micros(t)));
     for row in rows {
@@ -91,11 +91,11 @@ fn appended(scenario: &Scenario, rows: &[NewRow]) -> Scenario {
     more
 }
 
-fn batches(batches: Vec<Result<RecordBatch>>) -> BatchStream {
+pub(super) fn batches(batches: Vec<Result<RecordBatch>>) -> BatchStream {
     stream::iter(batches).boxed()
 }
 
-async fn check(loaded: &Loaded, scenario: &Scenario) -> Verdict {
+pub(super) async fn check(loaded: &Loaded, scenario: &Scenario) -> Verdict {
     let answer = join(loaded, scenario, &OfflineOptions::default()).await?;
     compare(&loaded.store, scenario, &answer)
 }

@@ -1,6 +1,7 @@
 //! What every offline store must do.
 
 mod append;
+mod compact;
 mod errors;
 mod files;
 mod honesty;
@@ -47,6 +48,7 @@ fn cases<'f>() -> Vec<Case<Cx<'f>>> {
         shape::cases(),
         windows::cases(),
         append::cases(),
+        compact::cases(),
         errors::cases(),
         honesty::cases(),
     ]

@@ -20,9 +20,9 @@ use larder_core::convert::null_array;
 use larder_core::memory::MemoryOffline;
 use larder_core::model::{Knowledge, Source};
 use larder_core::{
-    BatchStream, EntityRows, Error, Explanation, Health, HistoricalRead, JoinReport, JoinedBatch,
-    JoinedStream, JoinedView, LatestRead, Micros, OfflineCapabilities, OfflineOptions, OfflineStore,
-    RangeRead, Result, Span, ValueType, ViewScan,
+    BatchStream, CompactOptions, CompactReport, EntityRows, Error, Explanation, Health, HistoricalRead,
+    JoinReport, JoinedBatch, JoinedStream, JoinedView, LatestRead, Micros, OfflineCapabilities,
+    OfflineOptions, OfflineStore, RangeRead, Result, Span, ValueType, ViewScan,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,10 @@ pub(crate) enum How {
     AppendCountsBatches,
     AppendUndeclared,
     AppendForgets,
+    CompactUndeclared,
+    CompactsInDryRuns,
+    CompactsTwice,
+    CompactsBackwards,
     ExplainsNothing,
     ExplainUndeclared,
     SchemaLowercase,
@@ -357,6 +361,7 @@ impl OfflineStore for Bad {
             How::RangeUndeclared => can.range = false,
             How::AppendUndeclared => can.append = false,
             How::ExplainUndeclared => can.explain = false,
+            How::CompactUndeclared => can.compact = false,
             _ => {}
         }
         can
@@ -517,6 +522,30 @@ impl OfflineStore for Bad {
             }
             _ => self.inner.append(scan, rows, options).await,
         }
+    }
+
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport> {
+        let mut options = options.clone();
+        if self.how == How::CompactsInDryRuns {
+            options.dry_run = false;
+        }
+        let report = self.inner.compact(source, &options).await?;
+        if options.dry_run {
+            return Ok(report);
+        }
+        match self.how {
+            How::CompactsTwice => {
+                let whole = self.inner.whole(source.name.as_str()).unwrap();
+                self.inner.insert(source.name.as_str(), whole);
+            }
+            How::CompactsBackwards => {
+                let whole = self.inner.whole(source.name.as_str()).unwrap();
+                let rows = (0..whole.num_rows() as u32).rev();
+                self.inner.replace(source.name.as_str(), pick(&whole, rows));
+            }
+            _ => {}
+        }
+        Ok(report)
     }
 
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {

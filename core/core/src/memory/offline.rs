@@ -16,6 +16,7 @@ use larder_base::{BuildContext, Error, Health, Micros, Result};
 use parking_lot::RwLock;
 use serde::Deserialize;
 
+use crate::compact::{CompactOptions, CompactReport};
 use crate::convert::{SourceColumns, Zone, concat_rows, tie_rows};
 use crate::offline::{
     BatchStream, EntityRows, HistoricalRead, JoinedBatch, JoinedStream, JoinedView, LatestRead,
@@ -43,6 +44,16 @@ impl MemoryOffline {
     /// Adds rows to a source's table; columns are named as in the source's data.
     pub fn insert(&self, source: impl Into<String>, rows: RecordBatch) {
         self.tables.write().entry(source.into()).or_default().push(rows);
+    }
+
+    /// Puts rows in the place of all that a source's table has.
+    pub fn replace(&self, source: impl Into<String>, rows: RecordBatch) {
+        self.tables.write().insert(source.into(), vec![rows]);
+    }
+
+    /// All rows of a source's table, in their order; none where there is no table, or its batches do not fit together.
+    pub fn whole(&self, source: &str) -> Option<RecordBatch> {
+        concat_rows(self.tables.read().get(source)?).ok()
     }
 
     /// The table of a source as one batch.
@@ -171,6 +182,7 @@ impl OfflineStore for MemoryOffline {
         OfflineCapabilities {
             ordered_source: true,
             append: true,
+            compact: true,
             range: true,
             explain: true,
             entity_files: false,
@@ -233,6 +245,25 @@ impl OfflineStore for MemoryOffline {
         let zone = scan.source.timezone.as_deref().map(Zone::new).transpose()?;
         *table = conform(&whole, zone.as_ref())?;
         Ok(count)
+    }
+
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport> {
+        let mut tables = self.tables.write();
+        let mut report = CompactReport::default();
+        let Some(table) = tables.get_mut(source.name.as_str()) else {
+            return Ok(report);
+        };
+        report.files = table.len() as u64;
+        if table.len() < 2 {
+            return Ok(report);
+        }
+        let whole = concat_rows(table)?;
+        (report.merged, report.made) = (table.len() as u64, 1);
+        report.rows = whole.num_rows() as u64;
+        if !options.dry_run {
+            *table = vec![whole];
+        }
+        Ok(report)
     }
 
     async fn explain(&self, request: &HistoricalRead, _: &OfflineOptions) -> Result<Explanation> {
@@ -377,7 +408,7 @@ pub static OFFLINE_PLUGIN: Plugin = Plugin {
     name: "memory",
     summary: "Rows in the memory of one process; gone when it ends. For tests.",
     example: "offline: { type: memory }",
-    capabilities: &["ordered_source", "append", "range", "explain"],
+    capabilities: &["ordered_source", "append", "compact", "range", "explain"],
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "",

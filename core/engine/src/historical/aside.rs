@@ -14,7 +14,7 @@ use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::convert::concat_rows;
 use larder_core::{BatchStream, Scratch, SpineFiles};
 
-/// Entity rows that can be read more than once.
+/// Entity rows, or rows to push, that can be read more than once.
 ///
 /// # Example
 /// ```

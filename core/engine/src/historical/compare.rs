@@ -175,8 +175,23 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
                 format!("{how} (source `{source}`)"),
             ));
         };
+        // Where rows went that were in files that are gone.
+        let mut compacted: BTreeMap<String, &str> = BTreeMap::new();
+        let mut merged: BTreeMap<&str, usize> = BTreeMap::new();
+        for new in now.values() {
+            for name in new.replaces.iter() {
+                let path = beside(&new.path, name);
+                if was.contains_key(&path) && !now.contains_key(&path) {
+                    compacted.insert(path, &new.path);
+                    *merged.entry(&new.path).or_default() += 1;
+                }
+            }
+        }
         for (path, old) in was {
             match now.get(path) {
+                None if compacted.contains_key(path.as_str()) => {
+                    tell(path, format!("was compacted into `{}`", compacted[path.as_str()]));
+                }
                 None => tell(path, "is gone".to_owned()),
                 Some(new) if new.bytes != old.bytes => {
                     tell(path, format!("changed: {}", sizes(old.bytes, new.bytes)));
@@ -188,10 +203,24 @@ fn sources(was: &[SourceFiles], now: &[SourceFiles]) -> Vec<Difference> {
             }
         }
         for (path, new) in now.iter().filter(|(path, _)| !was.contains_key(*path)) {
-            tell(path, format!("is new, {} bytes", new.bytes));
+            match merged.get(path.as_str()) {
+                None => tell(path, format!("is new, {} bytes", new.bytes)),
+                Some(from) => tell(
+                    path,
+                    format!("is new, with the rows of {from} files that were compacted"),
+                ),
+            }
         }
     }
     found
+}
+
+/// The path of a file in the folder of another.
+fn beside(path: &str, name: &str) -> String {
+    let folder = path
+        .rfind(['/', std::path::MAIN_SEPARATOR])
+        .map_or(0, |at| at + 1);
+    format!("{}{name}", &path[..folder])
 }
 
 fn schema(was: &Manifest, now: &Manifest) -> Vec<Difference> {

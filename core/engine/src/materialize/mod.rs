@@ -18,13 +18,13 @@ use futures::future::{BoxFuture, Shared};
 use larder_base::error::suggest;
 use larder_base::model::FeatureView;
 use larder_base::{
-    ByteSize, Error, Interval, LayoutChanges, Micros, OnlineStore, Result, RunRecord, RunState, Snapshot,
-    Span, StoreIdentity, StoreName, ViewLayout,
+    ByteSize, Error, Interval, Micros, Result, RunRecord, RunState, Snapshot, Span, ViewLayout,
 };
 use larder_core::Progress;
 
 use crate::coverage::{self, Claim};
 use crate::guard::Deed;
+use crate::ready;
 use crate::store::FeatureStore;
 use crate::writes::{Outlet, WriteLimits};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder_base::{ByteSize, Error, OnlineStore, OnlineWrite, Result, WriteOptions, WriteReport};
+use larder_base::{ByteSize, Error, OnlineStore, OnlineWrite, Result, WriteOptions, WriteReport, WriteRule};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -41,6 +41,7 @@ impl Default for WriteLimits {
 #[derive(Debug)]
 pub(crate) struct Outlet {
     online: Arc<dyn OnlineStore>,
+    rule: WriteRule,
     writes: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     units: u32,
@@ -48,6 +49,7 @@ pub(crate) struct Outlet {
     size: Mutex<BatchSize>,
     written: AtomicU64,
     stale: AtomicU64,
+    made: AtomicU64,
 }
 
 impl Outlet {
@@ -55,9 +57,16 @@ impl Outlet {
         let writes = limits.writes.clamp(1, 1_024);
         let bytes = usize::try_from(limits.bytes.0).unwrap_or(usize::MAX);
         let units = (bytes / UNIT).clamp(1, u32::MAX as usize >> 4);
-        let most = online.capabilities().max_write_rows;
+        let can = online.capabilities();
+        // Who configures a store that cannot compare rows gets what it can; a store that can do neither says so itself.
+        let rule = match !can.newest_wins && can.overwrite {
+            true => WriteRule::Overwrite,
+            false => WriteRule::NewestWins,
+        };
+        let most = can.max_write_rows;
         Arc::new(Self {
             online,
+            rule,
             writes: Arc::new(Semaphore::new(writes)),
             bytes: Arc::new(Semaphore::new(units)),
             units: units as u32,
@@ -65,6 +74,7 @@ impl Outlet {
             size: Mutex::new(BatchSize::new(most)),
             written: AtomicU64::new(0),
             stale: AtomicU64::new(0),
+            made: AtomicU64::new(0),
         })
     }
 
@@ -76,13 +86,25 @@ impl Outlet {
         )
     }
 
+    /// Writes that were acknowledged so far.
+    pub(crate) fn writes(&self) -> u64 {
+        self.made.load(Ordering::Acquire)
+    }
+
     /// Writes a piece that was cut to be of at most `asked` rows.
     async fn write(&self, write: &OnlineWrite, asked: usize) -> Result<()> {
         let began = Instant::now();
-        let report = self.online.write(write, &WriteOptions::default()).await?;
+        let report = match self.rule == write.rule {
+            true => self.online.write(write, &WriteOptions::default()).await?,
+            false => {
+                let ruled = write.clone().with_rule(self.rule);
+                self.online.write(&ruled, &WriteOptions::default()).await?
+            }
+        };
         self.size.lock().landed(asked, write.rows.len(), began.elapsed());
         self.written.fetch_add(report.written, Ordering::AcqRel);
         self.stale.fetch_add(report.stale, Ordering::AcqRel);
+        self.made.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 

@@ -14,8 +14,8 @@ use larder_core::arrow::compute::concat::concat_batches;
 use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::memory::MemoryOffline;
 use larder_core::{
-    BatchStream, EntityRows, Explanation, HistoricalRead, JoinedStream, LatestRead, OfflineCapabilities,
-    OfflineOptions, OfflineStore, RangeRead, ViewScan,
+    BatchStream, CompactOptions, CompactReport, EntityRows, Explanation, HistoricalRead, JoinedStream,
+    LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ViewScan,
 };
 use larder_engine::Selection;
 use larder_engine::historical::EntitySource;
@@ -67,6 +67,9 @@ impl OfflineStore for Reading {
     }
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64> {
         self.inner.append(scan, rows, options).await
+    }
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport> {
+        self.inner.compact(source, options).await
     }
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         self.inner.explain(request, options).await

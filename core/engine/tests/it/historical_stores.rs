@@ -11,8 +11,8 @@ use larder_core::arrow::array::RecordBatch;
 use larder_core::arrow::datatypes::SchemaRef;
 use larder_core::memory::MemoryOffline;
 use larder_core::{
-    BatchStream, Explanation, HistoricalRead, JoinedBatch, JoinedStream, JoinedView, LatestRead,
-    OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ViewScan,
+    BatchStream, CompactOptions, CompactReport, Explanation, HistoricalRead, JoinedBatch, JoinedStream,
+    JoinedView, LatestRead, OfflineCapabilities, OfflineOptions, OfflineStore, RangeRead, ViewScan,
 };
 use larder_engine::Selection;
 
@@ -97,6 +97,9 @@ impl OfflineStore for Odd {
     }
     async fn append(&self, scan: &ViewScan, rows: BatchStream, options: &OfflineOptions) -> Result<u64> {
         self.inner.append(scan, rows, options).await
+    }
+    async fn compact(&self, source: &Arc<Source>, options: &CompactOptions) -> Result<CompactReport> {
+        self.inner.compact(source, options).await
     }
     async fn explain(&self, request: &HistoricalRead, options: &OfflineOptions) -> Result<Explanation> {
         self.inner.explain(request, options).await

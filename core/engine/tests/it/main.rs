@@ -18,6 +18,8 @@ mod materialize_flow;
 mod plans;
 mod push;
 mod push_both;
+mod push_buffer;
+mod push_large;
 mod rollback;
 mod status;
 mod training_serving;

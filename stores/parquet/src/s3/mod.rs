@@ -18,7 +18,7 @@ mod tries;
 
 pub(crate) use held::{Ahead, Held};
 pub(crate) use list::{check, find, place};
-pub(crate) use put::Upload;
+pub(crate) use put::{Upload, remove};
 
 use std::collections::HashMap;
 use std::future::Future;

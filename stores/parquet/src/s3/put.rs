@@ -8,7 +8,7 @@ use bytes::Bytes;
 use larder_core::{Error, Result};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{MultipartId, ObjectStore, PutMode, PutPayload};
+use object_store::{MultipartId, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use parking_lot::Mutex;
 
 use super::list;
@@ -143,6 +143,23 @@ impl Upload {
         }));
         Ok(())
     }
+}
+
+/// Removes an object; one that is not there is as good.
+pub(crate) fn remove(object: &super::Object) -> Result<()> {
+    let (bucket, path, url) = (object.bucket.clone(), object.key.clone(), object.url.clone());
+    let pending = object.bucket.start(async move {
+        let mut tries = Tries::new(bucket.policy, "a data file cannot be removed", &url);
+        loop {
+            let asked = async { Ok(bucket.client.delete(&path).await?) };
+            match tries.attempt(&bucket.permits, asked).await {
+                Ok(()) => return Ok(()),
+                Err(failure) if failure.meaning() == Meaning::NotFound => return Ok(()),
+                Err(failure) => tries.pause(failure).await?,
+            }
+        }
+    });
+    pending.wait(&Cancel::default())
 }
 
 /// Creates an object with one request, if there is none of its name.

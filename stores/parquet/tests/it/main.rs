@@ -2,6 +2,8 @@
 
 mod append;
 mod common;
+mod compact;
+mod compact_crash;
 mod conformance;
 mod equal;
 mod files;

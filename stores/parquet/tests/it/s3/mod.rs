@@ -3,6 +3,7 @@
 //! `cargo xtask test --only s3` starts the server; without one these tests cannot run, and are ignored.
 
 mod append;
+mod compact;
 mod conformance;
 mod faults;
 mod proxy;

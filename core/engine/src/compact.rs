@@ -1,0 +1,120 @@
+//! Compact: many small appends to a source become few files.
+//!
+//! What is merged, and how nobody notices, is the store's; here sources are chosen and what was done is told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use larder_base::error::suggest;
+use larder_base::model::Source;
+use larder_base::{Error, ErrorKind, Result, SourceName};
+use larder_core::{CompactOptions, CompactReport};
+use serde::Serialize;
+
+use crate::guard::Deed;
+use crate::store::FeatureStore;
+
+/// A compaction to be run; see [`FeatureStore::compact`].
+#[derive(Debug, Clone)]
+#[must_use = "a compaction is started by `run`"]
+pub struct Compact {
+    store: FeatureStore,
+    sources: Option<Vec<String>>,
+    options: CompactOptions,
+}
+
+/// What was done for one source.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CompactedSource {
+    /// The source.
+    pub source: SourceName,
+    /// What was done, or would be.
+    #[serde(flatten)]
+    pub report: CompactReport,
+    /// Why nothing could be done, where all sources were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl FeatureStore {
+    /// Starts a compaction: by default of all sources of the project.
+    pub fn compact(&self) -> Compact {
+        Compact {
+            store: self.clone(),
+            sources: None,
+            options: CompactOptions::default(),
+        }
+    }
+}
+
+impl Compact {
+    /// Only these sources. One that cannot be compacted is then an error.
+    pub fn sources<S: Into<String>>(mut self, sources: impl IntoIterator<Item = S>) -> Self {
+        self.sources = Some(sources.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets target size, grace and the like.
+    pub fn options(mut self, options: CompactOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Runs, source after source.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown source; `Conflict` where another compaction is at work on it; `Unsupported` for a source
+    /// that was asked for by name and takes no rows; what the stores say. What was done before an error stays done.
+    pub async fn run(self) -> Result<Vec<CompactedSource>> {
+        let snapshot = self.store.snapshot().await?;
+        let catalog = snapshot.catalog();
+        let sources: Vec<Arc<Source>> = match &self.sources {
+            None => catalog.sources.values().cloned().collect(),
+            Some(names) => {
+                let find = |name: &String| {
+                    catalog.sources.get(name.as_str()).cloned().ok_or_else(|| {
+                        let known = catalog.sources.keys().map(AsRef::as_ref);
+                        Error::not_found(format!("there is no source `{name}`"))
+                            .help(suggest(name, known.collect::<Vec<_>>()))
+                    })
+                };
+                names.iter().map(find).collect::<Result<_>>()?
+            }
+        };
+        let names = sources.iter().map(|source| format!("source:{}", source.name));
+        self.store.allow(Deed::Write, names.collect()).await?;
+        let mut done = Vec::new();
+        for source in sources {
+            let began = Instant::now();
+            let (report, skipped) = match self.one(&source).await {
+                Ok(report) => (report, None),
+                // Files that are not to be compacted, and sources without data yet, are nothing wrong.
+                Err(error)
+                    if self.sources.is_none()
+                        && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NotFound) =>
+                {
+                    (CompactReport::default(), Some(error.message().to_owned()))
+                }
+                Err(error) => return Err(error.with("source", &source.name)),
+            };
+            if report.made > 0 && !self.options.dry_run {
+                tracing::info!(source = %source.name, merged = report.merged, made = report.made, rows = report.rows, "a source is compacted");
+            }
+            done.push(CompactedSource {
+                source: source.name.clone(),
+                report,
+                skipped,
+                seconds: began.elapsed().as_secs_f64(),
+            });
+        }
+        Ok(done)
+    }
+
+    async fn one(&self, source: &Arc<Source>) -> Result<CompactReport> {
+        let offline = self.store.store_of(source).await?;
+        offline.compact(source, &self.options).await
+    }
+}

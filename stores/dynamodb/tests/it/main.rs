@@ -1,0 +1,3 @@
+//! Whether the store keeps its contract on a real server, and on one that fails.
+
+mod dynamodb;
