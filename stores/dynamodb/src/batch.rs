@@ -4,11 +4,11 @@ use aws_sdk_dynamodb::types::{DeleteRequest, PutRequest, ReturnConsumedCapacity,
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use larder_remote::Operation;
 
 use crate::call::{Patience, Progress, send};
 use crate::fault::{Fault, Turn, left_over, odd};
 use crate::layout::{self, Item};
-use crate::remote::Operation;
 use crate::store::Settings;
 
 /// Most items of one request.

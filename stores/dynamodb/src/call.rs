@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use larder_base::{ErrorKind, random};
+use larder_remote::{Meters, Operation};
 use metrics::Counter;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::{Fault, Turn, of_client};
-use crate::remote::{Meters, Operation};
 
 /// Sends one request, once.
 pub(crate) async fn send<T, E>(

@@ -11,10 +11,10 @@ use larder_base::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 // Named for the code that the macro below writes.
 use larder_base::typetag;
 use larder_base::{Secret, Span};
+use larder_remote::is_local;
 use serde::Deserialize;
 
 use crate::layout::PROJECT;
-use crate::remote::is_local;
 use crate::store::DynamoDbStore;
 
 /// Descriptor of the DynamoDB online store.

@@ -20,9 +20,9 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use larder_base::{BuildContext, Error, Micros, Result, Span};
+use larder_remote::{Meters, is_local};
 
 use crate::config::{DynamoDbConfig, host};
-use crate::remote::{Meters, is_local};
 
 /// How long finding region and credentials may take: a machine that is none of AWS asks nobody in vain for longer.
 const FINDING: Duration = Duration::from_secs(10);

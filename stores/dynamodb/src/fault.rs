@@ -3,12 +3,12 @@
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use larder_base::ErrorKind;
+use larder_remote::Turns;
 
 use crate::connect::Plaintext;
-use crate::remote::{self, Turns};
 
 /// One failure, before anybody decided whether to try again.
-pub(crate) type Fault = remote::Fault<Turn>;
+pub(crate) type Fault = larder_remote::Fault<Turn>;
 
 /// What can be done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,6 @@ mod fault;
 mod health;
 mod layout;
 mod read;
-mod remote;
 mod store;
 mod sweep;
 mod table;

@@ -14,6 +14,7 @@ use larder_base::{
     ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
     WriteRule,
 };
+use larder_remote::Meters;
 use metrics::{Counter, counter};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -23,7 +24,6 @@ use crate::config::{Billing, DynamoDbConfig, WriteMode};
 use crate::connect::{Connection, connect};
 use crate::fault::Fault;
 use crate::layout::{self, MAX_ROW_BYTES};
-use crate::remote::Meters;
 use crate::write::{Batch, Row};
 use crate::{health, read, sweep, table, write};
 

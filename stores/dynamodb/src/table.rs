@@ -69,7 +69,7 @@ pub(crate) async fn prepare(settings: &Settings, project: &ProjectName) -> Resul
                 "the table in dynamodb does not become active",
                 "see its state in AWS, and try again",
             );
-            return Err(slow.at(&table));
+            return Err(slow.told(format!("table {table}")));
         }
         patience.made_progress();
         sleep(pause).await;
@@ -98,7 +98,7 @@ async fn step(settings: &Settings, table: &str) -> Result<Option<StoreIdentity>,
                 "the table in dynamodb cannot be used",
                 "see its state in AWS",
             );
-            return Err(fault.at(table).told(state));
+            return Err(fault.told(format!("table {table} is {state}")));
         }
     }
     enable_expiry(settings, table).await?;
@@ -183,7 +183,7 @@ fn check_key(described: &TableDescription, table: &str) -> Result<(), Fault> {
                 "the table in dynamodb was not made by larder: it has another key",
                 "choose another name with `table:`, or remove that table",
             );
-            Err(foreign.at(table))
+            Err(foreign.told(format!("table {table}")))
         }
     }
 }
@@ -250,9 +250,12 @@ async fn read_identity(settings: &Settings, table: &str) -> Result<Option<StoreI
                 "the table in dynamodb is of a newer larder",
                 "use that version of larder, or a newer one",
             );
-            Err(newer.at(table).told(format!("form {format} of the table")))
+            Err(newer.told(format!("table {table} has form {format}")))
         }
-        Mark::Damaged => Err(odd("the mark of the store's identity in dynamodb is damaged").at(table)),
+        Mark::Damaged => {
+            let damaged = odd("the mark of the store's identity in dynamodb is damaged");
+            Err(damaged.told(format!("table {table}")))
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) trait Backend {
     fn run(&mut self);
     /// Empties it, the mark of its identity included.
     fn empty(&mut self);
+    /// How many rows it takes in a second or so.
+    fn users(&self) -> i64 {
+        30_000
+    }
 }
 
 /// A project of `larder init` whose values are on a server.

@@ -1,11 +1,6 @@
-//! Does a whole project live on DynamoDB: from apply to get, through a dead server and an emptied one?
+//! Does a whole project live on DynamoDB, and come through kills?
 
 use std::fs;
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-
-use crate::world::{Ran, World, larder};
 
 #[allow(
     dead_code,
@@ -16,84 +11,45 @@ mod server;
 
 use server::Server;
 
-/// Lets the values of a project be on a server.
-fn online(dir: &Path, server: &Server, more: &str) {
-    let file = dir.join("larder.yaml");
-    let text = fs::read_to_string(&file).unwrap();
-    let own = format!(
-        "online: {{ type: dynamodb, endpoint: \"{}\", access_key_id: a, secret_access_key: s, timeout: 2s, \
-         write_timeout: 6s{more} }}",
-        server.endpoint()
-    );
-    let lines = text.lines().map(|line| match line.starts_with("online:") {
-        true => own.as_str(),
-        false => line,
-    });
-    fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
-}
+use crate::backend::{Backend, kills, lives, project};
+use crate::world::larder;
 
-fn project(server: &Server) -> (World, PathBuf) {
-    let (world, dir) = World::project();
-    online(&dir, server, "");
-    (world, dir)
-}
+impl Backend for Server {
+    fn online(&self) -> String {
+        let endpoint = self.endpoint();
+        format!(
+            "{{ type: dynamodb, endpoint: \"{endpoint}\", access_key_id: a, secret_access_key: s, timeout: 1s, write_timeout: 3s }}"
+        )
+    }
 
-fn get(dir: &Path) -> Ran {
-    let service = ["get", "--service", "purchase_v1"];
-    let entity = ["--entity", "user_id=7,product_id=3", "--format", "json"];
-    larder(dir, &[service.as_slice(), entity.as_slice()].concat())
-}
+    fn kill(&mut self) {
+        Server::kill(self);
+    }
 
-fn status_of(dir: &Path) -> String {
-    let told = get(dir).ok().json();
-    told["results"][2]["statuses"][0].as_str().unwrap().to_owned()
-}
+    fn run(&mut self) {
+        Server::run(self);
+    }
 
-fn doctor(dir: &Path) -> Value {
-    let told = larder(dir, &["doctor", "--format", "json"]).json();
-    let findings = told.as_array().unwrap();
-    findings
-        .iter()
-        .find(|finding| finding["role"] == "online")
-        .unwrap()
-        .clone()
+    fn empty(&mut self) {
+        Server::empty(self);
+    }
+
+    /// One request for each row, of which the server does some hundred per second.
+    fn users(&self) -> i64 {
+        600
+    }
 }
 
 #[test]
 #[ignore = "needs dynoxide; cargo xtask test builds it"]
 fn a_project_lives_on_dynamodb() {
-    let mut server = Server::start();
-    let (_world, dir) = project(&server);
-    let run = |args: &[&str]| larder(&dir, args);
-    let empty = doctor(&dir);
-    assert!(
-        empty["warnings"].to_string().contains("larder apply"),
-        "{empty:#}"
-    );
-    run(&["apply"]).ok();
-    let done = run(&["materialize", "--format", "json"]).ok().json();
-    assert!(done["views"][1]["written"].as_u64().unwrap() >= 300);
-    assert_eq!(status_of(&dir), "PRESENT");
-    run(&["status", "--check"]).ok();
-    let fine = doctor(&dir);
-    assert!(fine["ok"] == true && fine["backend"] == "dynamodb", "{fine:#}");
-    assert!(fine.to_string().contains("larder_shop"), "{fine:#}");
+    lives(&mut Server::durable(), "dynamodb");
+}
 
-    // A dead server is told as such, at once.
-    server.kill();
-    assert_eq!(get(&dir).code(1).error()["kind"], "unavailable");
-    let dead = doctor(&dir);
-    assert!(dead["ok"] == false && dead["remedy"].is_string(), "{dead:#}");
-    assert_ne!(run(&["materialize", "--rebuild"]).code, 0);
-
-    // One that came back empty has lost its identity, and is filled again.
-    server.run();
-    assert_eq!(status_of(&dir), "NOT_FOUND");
-    run(&["apply"]).ok();
-    run(&["materialize", "--incremental"]).ok();
-    assert_eq!(status_of(&dir), "PRESENT");
-    run(&["delete", "user_stats", "--entity", "user_id=7"]).ok();
-    assert_eq!(status_of(&dir), "NOT_FOUND");
+#[test]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+fn kills_lose_nothing_acknowledged() {
+    kills(&mut Server::durable());
 }
 
 /// The faster way to write, which somebody asked for by name, is one a run takes.
@@ -102,11 +58,30 @@ fn a_project_lives_on_dynamodb() {
 fn a_store_that_overwrites_is_filled() {
     let server = Server::start();
     let (_world, dir) = project(&server);
-    online(&dir, &server, ", write_mode: overwrite");
-    larder(&dir, &["apply"]).ok();
-    larder(&dir, &["materialize"]).ok();
-    assert_eq!(status_of(&dir), "PRESENT");
-    larder(&dir, &["materialize", "--rebuild"]).ok();
-    assert_eq!(status_of(&dir), "PRESENT");
-    assert!(doctor(&dir).to_string().contains("an older row may replace"));
+    let file = dir.join("larder.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, after) = text.split_once("type: dynamodb,").unwrap();
+    fs::write(
+        &file,
+        format!("{before}type: dynamodb, write_mode: overwrite,{after}"),
+    )
+    .unwrap();
+    let run = |args: &[&str]| larder(&dir, args).ok();
+    let doctor = || run(&["doctor", "--format", "json"]).json().to_string();
+    assert!(doctor().contains("`larder apply` makes it"));
+    run(&["apply"]);
+    run(&["materialize"]);
+    run(&["materialize", "--rebuild"]);
+    let get = [
+        "get",
+        "--service",
+        "purchase_v1",
+        "--format",
+        "json",
+        "--entity",
+        "user_id=7,product_id=3",
+    ];
+    assert_eq!(run(&get).json()["results"][2]["statuses"][0], "PRESENT");
+    assert!(doctor().contains("an older row may replace"));
+    assert!(doctor().contains("larder_shop"));
 }

@@ -1,6 +1,6 @@
 //! Does the real binary do what its help says, in folders of its own?
 
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "redis", feature = "postgres", feature = "dynamodb"))]
 mod backend;
 mod broken;
 mod care;

@@ -13,10 +13,8 @@ use crate::world::{LARDER, larder};
 
 /// Kills; `LARDER_TEST_KILLS=50` for more.
 const ROUNDS: u32 = 20;
-/// Each has one row in the history, whose number is the user's own.
-const USERS: i64 = 30_000;
-/// Whose number is pushed, one higher each time.
-const PUSHED: i64 = USERS + 1;
+/// Whose number is pushed, one higher each time: nobody's of the history.
+const PUSHED: i64 = 1_000_000;
 /// How long anything may take to come right or to give up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -115,6 +113,8 @@ struct Trial<'a, B> {
     tried: i64,
     /// What `PUSHED` must not go below.
     floor: Option<i64>,
+    /// Each has one row in the history, whose number is the user's own.
+    users: i64,
     /// Whether all rows of the history must be there.
     complete: bool,
 }
@@ -161,7 +161,9 @@ impl<B: Backend> Trial<'_, B> {
     }
 
     fn check(&self, dice: &mut Dice) {
-        let users: Vec<i64> = (0..200).map(|_| 1 + dice.below(USERS as u64) as i64).collect();
+        let users: Vec<i64> = (0..200)
+            .map(|_| 1 + dice.below(self.users as u64) as i64)
+            .collect();
         for (user, found) in users.iter().zip(self.service.read(&users)) {
             match found {
                 Some(number) => assert_eq!(number, *user, "a value that nobody wrote"),
@@ -196,7 +198,8 @@ pub(crate) fn kills(server: &mut impl Backend) {
     let run = |args: &[&str]| larder(&dir, args).ok();
     run(&["apply", "--offline"]);
     let mut rows = "user_id,at,number\n".to_owned();
-    for user in 1..=USERS {
+    let users = server.users();
+    for user in 1..=users {
         writeln!(rows, "{user},2026-01-01T00:00:00Z,{user}").unwrap();
     }
     std::fs::write(dir.join("rows.csv"), rows).unwrap();
@@ -213,6 +216,7 @@ pub(crate) fn kills(server: &mut impl Backend) {
         acknowledged: 0,
         tried: 0,
         floor: None,
+        users,
         complete: true,
     };
     trial.check(&mut dice);

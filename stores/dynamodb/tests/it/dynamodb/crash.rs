@@ -64,3 +64,27 @@ async fn writes_go_on_through_a_restart_and_lose_nothing() {
     let report = write(&*store, &view, &first).await.expect("a write");
     assert_eq!((report.written, report.stale), (0, KEYS as u64));
 }
+
+/// Tables that are gone are noticed: what comes after them has another identity.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+async fn an_emptied_server_has_lost_its_identity() {
+    let mut server = Server::durable();
+    let store = open(&config(server.endpoint())).await;
+    let view = layout("shop", "v", 1);
+    prepare(&store, &view).await;
+    write(&store, &view, &[(1, 1, 1)]).await.expect("a write");
+    let before = store.identity(view.project()).await.expect("an answer");
+    tokio::task::block_in_place(|| {
+        server.kill();
+        server.run();
+    });
+    assert_eq!(store.identity(view.project()).await.expect("an answer"), before);
+    assert_eq!(read(&store, &view, &[1]).await.expect("a read"), [Some((1, 1))]);
+    tokio::task::block_in_place(|| server.empty());
+    assert_eq!(store.identity(view.project()).await.expect("an answer"), None);
+    assert_eq!(read(&store, &view, &[1]).await.expect("a read"), [None]);
+    prepare(&store, &view).await;
+    let after = store.identity(view.project()).await.expect("an answer");
+    assert!(before.is_some() && after.is_some() && before != after);
+}

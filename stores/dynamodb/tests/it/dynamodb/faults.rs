@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder_base::{
-    BuildContext, ErrorKind, OnPartial, OnlineStore, ReadOptions, RowStatus, Span, WriteOptions,
-};
-use larder_conformance::{FaultProxy, Rng};
+use larder_base::{BuildContext, ErrorKind, OnPartial, ReadOptions, RowStatus, Span};
+use larder_conformance::{FaultProxy, Race};
 use larder_dynamodb::{DynamoDbConfig, DynamoDbStore};
 
-use super::common::{batch, config, layout, open, prepare, read, read_with, write};
+use super::common::{config, layout, open, prepare, read, read_with, write};
 use super::server::Server;
-use super::stub::{Stub, throttled};
+use super::stub::{Stub, Trick, refused, throttled};
 
 async fn through(server: &Server) -> (FaultProxy, DynamoDbConfig) {
     let proxy = FaultProxy::start(server.address()).await.expect("a proxy");
@@ -143,71 +141,81 @@ async fn requests_under_way_are_limited() {
     assert!(kinds.contains(&ErrorKind::Overloaded), "{kinds:?}");
 }
 
-/// How long writers race.
-const RACE: Duration = Duration::from_secs(20);
-const KEYS: i64 = 1_000;
-const WRITERS: i64 = 16;
-/// Later than any event of the race.
-const LAST: i64 = 2_000_000;
-
-/// Writes rows with random times, in another order each time, until time is over; answers the newest of each key.
-async fn race(store: DynamoDbStore, view: Arc<larder_base::ViewLayout>, writer: i64) -> Vec<i64> {
-    let mut rng = Rng::new(writer as u64);
-    let mut newest = vec![0; KEYS as usize];
-    let start = Instant::now();
-    while start.elapsed() < RACE {
-        // Every writer has the newest row of one key, at any time.
-        let mut rows = vec![(writer, LAST, LAST)];
-        for _ in 0..100 {
-            let (key, event) = (
-                (rng.bits() % KEYS as u64) as i64,
-                (rng.bits() % 1_000_000) as i64 + 1,
-            );
-            rows.push((key, event, event));
-        }
-        let sent = rows.len() as u64;
-        for (key, event, _) in &rows {
-            let newest = &mut newest[*key as usize];
-            *newest = (*newest).max(*event);
-        }
-        let done = store.write(&batch(&view, &rows), &WriteOptions::default()).await;
-        let report = done.expect("a write");
-        assert_eq!(report.written + report.stale, sent);
-    }
-    newest
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs dynoxide; cargo xtask test builds it"]
 async fn sixteen_writers_leave_the_newest() {
     let server = Server::start();
-    // Every seventh request is refused, so that tries of old rows come late.
+    let mut config = config(server.endpoint());
+    config.write_connections = 4;
+    config.timeout = Span::seconds(20);
+    config.write_timeout = Span::seconds(30);
+    prepare(&open(&config).await, &layout("shop", "race", 5)).await;
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(Arc::new(open(&config).await));
+    }
+    let report = Race::sixteen().run(stores, |_| {}).await;
+    assert_eq!(report.failed, 0, "nobody stands in another's way");
+}
+
+/// Old tries come late, and nobody knows of some whether they were done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+async fn writers_leave_the_newest_while_dynamodb_refuses_and_fails() {
+    let server = Server::start();
     let stub = Stub::start(server.address()).await;
     let mut config = config(stub.endpoint());
     config.write_connections = 8;
-    config.timeout = Span::seconds(20);
-    config.write_timeout = Span::seconds(30);
-    let view = layout("shop", "races", 1);
-    prepare(&open(&config).await, &view).await;
-    stub.play(throttled(7));
-    let mut tasks = Vec::new();
-    for writer in 0..WRITERS {
-        tasks.push(tokio::spawn(race(open(&config).await, view.clone(), writer)));
-    }
-    let mut newest = vec![0; KEYS as usize];
-    for task in tasks {
-        for (newest, own) in newest.iter_mut().zip(task.await.expect("no writer failed")) {
-            *newest = (*newest).max(own);
+    config.timeout = Span::seconds(5);
+    config.write_timeout = Span::seconds(5);
+    prepare(&open(&config).await, &layout("shop", "race", 5)).await;
+    let stores = vec![Arc::new(open(&config).await), Arc::new(open(&config).await)];
+    let race = Race {
+        writers: 8,
+        keys: 200,
+        rows: 40,
+        lasts: Duration::from_secs(8),
+    };
+    race.run(stores, |round| {
+        stub.play(match round % 5 {
+            0 => throttled(3),
+            1 => Trick::LoseAnswers { every: 9 },
+            2 => refused(5, 500, "InternalServerError", "sorry"),
+            3 => Trick::LeaveOver { nothing: 4 },
+            _ => Trick::Pass,
+        });
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+async fn writers_leave_the_newest_over_lines_that_break() {
+    let server = Server::start();
+    let (first, mut config) = through(&server).await;
+    let (second, mut other) = through(&server).await;
+    prepare(&open(&config).await, &layout("shop", "race", 5)).await;
+    (config.timeout, other.timeout) = (Span::seconds(1), Span::seconds(1));
+    let stores = vec![Arc::new(open(&config).await), Arc::new(open(&other).await)];
+    let lines = [first, second];
+    let race = Race {
+        writers: 8,
+        keys: 200,
+        rows: 40,
+        lasts: Duration::from_secs(8),
+    };
+    race.run(stores, |round| {
+        let line = &lines[round as usize % 2];
+        match round % 6 {
+            0 => line.cut(),
+            1 => line.half_close(),
+            2 => line.delay(Duration::from_millis(20)),
+            3 => line.throttle(200_000),
+            4 => line.cut_after(5_000),
+            _ => lines.iter().for_each(FaultProxy::pass),
         }
-    }
-    let names: Vec<i64> = (0..KEYS).collect();
-    let found = read(&open(&config).await, &view, &names).await.expect("a read");
-    let expected: Vec<_> = newest
-        .iter()
-        .map(|event| (*event > 0).then_some((*event, *event)))
-        .collect();
-    assert_eq!(found, expected);
-    assert!(expected.iter().flatten().count() > 900);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -82,6 +82,19 @@ impl Server {
         self.running = None;
     }
 
+    /// Forgets all tables; it is killed for that, and started again.
+    pub(crate) fn empty(&mut self) {
+        self.kill();
+        for entry in self
+            .folder
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder.path()).expect("a folder"))
+        {
+            std::fs::remove_file(entry.expect("a file").path()).expect("a file less");
+        }
+        self.run();
+    }
+
     /// Stops the server in its tracks: connections stay open, nobody answers.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
