@@ -31,6 +31,7 @@ const KNOWN: &[&str] = &[
     "materialize",
     "get",
     "push",
+    "compact",
     "delete",
     "status",
     "stores",
