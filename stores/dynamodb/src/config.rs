@@ -33,6 +33,10 @@ pub static PLUGIN: Plugin = Plugin {
 #[typetag::deserialize(name = "dynamodb")]
 #[async_trait]
 impl OnlineStoreConfig for DynamoDbConfig {
+    fn check(&self) -> Result<()> {
+        Self::check(self)
+    }
+
     async fn build(&self, cx: &BuildContext) -> Result<Arc<dyn OnlineStore>> {
         Ok(Arc::new(DynamoDbStore::new(self, cx).await?))
     }
