@@ -279,6 +279,8 @@ mod tests {
             "postgresql://me:s3cr@hunter2%z1/x",
             "postgresql:///x?user=me&host=hunter2@h",
             "postgresql://me@localhost/x?hunter2",
+            "postgresql://localhost/x?user=me&password=s3cr@hunter2",
+            "postgresql://me@localhost/x?password=s3cr&hunter2=1",
             "postgresql://me@localhost/x?port=hunter2",
         ] {
             let mut config = PostgresConfig::new(url);

@@ -83,7 +83,8 @@ fn check_password(rest: &str) -> Result<()> {
         return Ok(());
     };
     let (authority, _) = behind.split_once('?').unwrap_or((behind, ""));
-    match before.starts_with(['/', '?']) || authority.contains('@') {
+    // Among the options it is part of a password, and what follows it would be taken for the host.
+    match before.starts_with('/') || before.contains('?') || authority.contains('@') {
         true => Err(unescaped()),
         false => Ok(()),
     }
@@ -104,8 +105,12 @@ fn check_options(rest: &str) -> Result<()> {
         {
             return Err(unescaped());
         }
-        let wrong =
-            Error::config("`url` of a Postgres store has an option that cannot be used").with("option", name);
+        let wrong = Error::config("`url` of a Postgres store has an option that cannot be used");
+        let wrong = match query.contains("password=") {
+            // Behind a `&` in a password stands another piece of it.
+            true => wrong,
+            false => wrong.with("option", name),
+        };
         match name {
             "sslmode" if !MODES.contains(&value) => {
                 return Err(wrong.help(format!("it is one of {}", MODES.join(", "))));

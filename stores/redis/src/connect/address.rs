@@ -126,17 +126,19 @@ fn check_options(scheme: &str, query: &str) -> Result<()> {
         false => &[],
     };
     let names = query.split('&').filter(|option| !option.is_empty());
-    let mut names = names.map(|option| option.split_once('=').map_or(option, |(name, _)| name));
-    let Some(name) = names.find(|name| !known.contains(name)) else {
+    let mut names = names.map(|option| option.split_once('=').unwrap_or((option, "")));
+    let Some((name, value)) = names.find(|(name, _)| !known.contains(name)) else {
         return Ok(());
     };
+    // Behind a special character in a password stands another piece of it.
+    let piece = value.is_empty() || query.contains('@') || query.contains("pass=");
     let error = Error::config("a Redis address has an option that is not known");
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     Err(match name {
         "db" => error
             .with("option", name)
             .help("write the database behind the host: redis://host:port/3"),
-        _ if query.contains('=') && !query.contains('@') && name.bytes().all(is_word) => error
+        _ if !piece && name.bytes().all(is_word) => error
             .with("option", name)
             .help("remove it; what can be chosen are options of the store in `larder.yaml`"),
         _ => error.help("remove what stands behind the `?`; in a password write %3F for it"),
@@ -187,6 +189,8 @@ mod tests {
             "redis://h?x=hunter2",
             "redis://h?db=hunter2",
             "redis+unix:///x?password=hunter2",
+            "redis+unix:///x?pass=a&hunter2=1",
+            "redis+unix:///x?pass=a&hunter2",
         ] {
             let error = Address::parse(text, 1).expect_err(text);
             let told = format!("{error:?} {}", error.chain());
