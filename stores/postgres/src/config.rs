@@ -10,12 +10,13 @@ use larder_base::plugin::{BuildContext, OnlineStoreConfig, Plugin, Role};
 // Named for the code that the macro below writes.
 use larder_base::typetag;
 use larder_base::{Secret, Span};
-use larder_remote::{TlsConfig, is_local};
+use larder_remote::TlsConfig;
 use serde::Deserialize;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::SslMode;
 
 use crate::store::PostgresStore;
+use crate::url;
 
 /// Descriptor of the Postgres online store.
 pub static PLUGIN: Plugin = Plugin {
@@ -174,7 +175,7 @@ impl PostgresConfig {
     /// `Config`, never with a secret.
     pub(crate) fn checked(&self) -> Result<Checked> {
         self.check_values()?;
-        let mut client = self.parsed()?;
+        let mut client = url::parse(self.url.reveal())?;
         if client.get_user().is_none() {
             match &self.username {
                 Some(user) => client.user(user.as_str()),
@@ -193,7 +194,7 @@ impl PostgresConfig {
         }
         let secure = self.tls.is_some() || client.get_ssl_mode() == SslMode::Require;
         if !secure && !self.allow_plaintext {
-            check_plaintext(&client)?;
+            url::check_plaintext(&client)?;
         }
         // There is no half way: encrypted and verified, or plain.
         client.ssl_mode(match secure {
@@ -207,27 +208,6 @@ impl PostgresConfig {
             timeout: self.timeout.to_std(),
             write_timeout: self.write_timeout.to_std(),
         })
-    }
-
-    fn parsed(&self) -> Result<Config> {
-        // Certificates and names are always verified here; the client knows no word for it.
-        let url = self
-            .url
-            .reveal()
-            .replace("sslmode=verify-full", "sslmode=require")
-            .replace("sslmode=verify-ca", "sslmode=require");
-        let refused = |what: &'static str| Error::config(what).help(PLUGIN.example);
-        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-            return Err(refused("`url` of a Postgres store is no postgresql:// URL"));
-        }
-        // The client's own words may repeat a part of the URL.
-        let client: Config = url
-            .parse()
-            .map_err(|_| refused("`url` of a Postgres store cannot be understood"))?;
-        if client.get_hosts().is_empty() {
-            return Err(refused("`url` of a Postgres store names no host"));
-        }
-        Ok(client)
     }
 
     fn check_values(&self) -> Result<()> {
@@ -266,26 +246,6 @@ impl PostgresConfig {
     }
 }
 
-fn check_plaintext(client: &Config) -> Result<()> {
-    let remote = client.get_hosts().iter().find_map(|host| match host {
-        Host::Tcp(name) if !is_local(name) => Some(name),
-        _ => None,
-    });
-    let address = client
-        .get_hostaddrs()
-        .iter()
-        .any(|address| !address.is_loopback());
-    if remote.is_none() && !address {
-        return Ok(());
-    }
-    let error = Error::config("features would travel to Postgres without TLS");
-    let error = match remote {
-        Some(name) => error.with("host", name),
-        None => error,
-    };
-    Err(error.help("add `tls: {}` (or sslmode=require to the URL), or set `allow_plaintext: true` where the network is trusted"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,10 +270,28 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        let mut config = PostgresConfig::new("postgresql://me:hunter2@[broken/x?sslmode=hunter2");
-        config.password = Some(Secret::new("hunter2".to_owned()));
-        assert!(!format!("{config:?}").contains("hunter2"));
-        assert!(!refused(&config).contains("hunter2"));
+        for url in [
+            "postgresql://me:hunter2@[broken/x?sslmode=hunter2",
+            "postgresql://me:s3cr@hunter2@127.0.0.1:1/x",
+            "postgresql://me:s3cr@hunter2/y@127.0.0.1/x",
+            "postgresql://me:s3cr@hunter2?y=1@127.0.0.1/x",
+            "postgresql://me:s3cr@h?hunter2=1@127.0.0.1/x",
+            "postgresql://me:s3cr@hunter2%z1/x",
+            "postgresql:///x?user=me&host=hunter2@h",
+            "postgresql://me@localhost/x?hunter2",
+            "postgresql://localhost/x?user=me&password=s3cr@hunter2",
+            "postgresql://me@localhost/x?password=s3cr&hunter2=1",
+            "postgresql://me@localhost/x?port=hunter2",
+        ] {
+            let mut config = PostgresConfig::new(url);
+            config.password = Some(Secret::new("hunter2".to_owned()));
+            assert!(!format!("{config:?}").contains("hunter2"));
+            for plaintext in [false, true] {
+                config.allow_plaintext = plaintext;
+                let told = refused(&config);
+                assert!(!told.contains("hunter2"), "{told}");
+            }
+        }
     }
 
     #[test]

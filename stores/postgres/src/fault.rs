@@ -1,7 +1,7 @@
 //! What a failure of Postgres means: to the caller, and to whoever decides about another try.
 
 use larder_base::ErrorKind;
-use larder_remote::Turns;
+use larder_remote::{Turns, tls_refusal};
 use tokio_postgres::error::{DbError, SqlState};
 
 /// One failure, before anybody decided whether to try again.
@@ -45,11 +45,19 @@ const RUNNING: &str = "check that postgres is running and reachable";
 /// All connections are busy.
 pub(crate) fn busy() -> Fault {
     Fault::new(
-        Turn::Give,
+        Turn::Later,
         ErrorKind::Overloaded,
         "all connections to postgres are busy",
         "raise `connections`, or ask for less at once",
     )
+}
+
+/// Names the rights that something needs, where one is missing.
+pub(crate) fn needs(rights: impl FnOnce() -> String) -> impl FnOnce(Fault) -> Fault {
+    move |fault| match fault.kind() {
+        ErrorKind::Denied => fault.remedy(rights()),
+        _ => fault,
+    }
 }
 
 /// An answer of a form that the statement does not have.
@@ -67,6 +75,9 @@ pub(crate) fn of_client(error: &tokio_postgres::Error) -> Fault {
     if let Some(db) = error.as_db_error() {
         return of_server(db);
     }
+    if let Some(told) = tls_refusal(error) {
+        return Fault::tls(told);
+    }
     let cause = std::error::Error::source(error).map(ToString::to_string);
     let told = match &cause {
         Some(cause) => format!("{error}: {cause}"),
@@ -80,7 +91,7 @@ pub(crate) fn of_client(error: &tokio_postgres::Error) -> Fault {
             .is_none_or(|cause| cause.contains("eof") || cause.contains("reset") || cause.contains("closed"));
         return match broken {
             true => Fault::unreachable(told),
-            false => tls(told),
+            false => Fault::tls(told),
         };
     }
     if starts("authentication error") || starts("invalid configuration") {
@@ -98,16 +109,6 @@ pub(crate) fn of_client(error: &tokio_postgres::Error) -> Fault {
     .told(told)
 }
 
-fn tls(told: String) -> Fault {
-    Fault::new(
-        Turn::Give,
-        ErrorKind::Config,
-        "postgres and this store do not agree about TLS",
-        "check the server's certificate, the host name in `url` and `tls: { ca }`",
-    )
-    .told(told)
-}
-
 fn signing(told: String) -> Fault {
     Fault::new(
         Turn::Give,
@@ -121,12 +122,25 @@ fn signing(told: String) -> Fault {
 /// What the server said.
 fn of_server(error: &DbError) -> Fault {
     let code = error.code();
-    // Messages about data repeat it.
+    // Messages about data repeat it. Names of what refuses it are none.
     let message = match code.code().get(..2) {
         Some("22" | "23") => "",
         _ => error.message(),
     };
-    of_code(code.code(), message).told(format!("{} {message}", code.code()).trim())
+    let names = [
+        ("table", error.table()),
+        ("column", error.column()),
+        ("constraint", error.constraint()),
+    ];
+    let names = names
+        .iter()
+        .filter_map(|(what, name)| name.map(|name| format!(" {what} {name}")));
+    let names: String = if message.is_empty() {
+        names.collect()
+    } else {
+        String::new()
+    };
+    of_code(code.code(), message).told(format!("{} {message}{names}", code.code()).trim())
 }
 
 fn of_code(code: &str, message: &str) -> Fault {
@@ -171,7 +185,12 @@ fn of_code(code: &str, message: &str) -> Fault {
             "the disk of postgres is full",
             "make room on it",
         ),
-        SqlState::QUERY_CANCELED => return Fault::silent(),
+        SqlState::QUERY_CANCELED => (
+            Turn::Later,
+            Timeout,
+            "postgres cancelled the statement",
+            "check the server's load and its `statement_timeout`, or raise `timeout` or `write_timeout`",
+        ),
         SqlState::LOCK_NOT_AVAILABLE => (
             Turn::Later,
             Timeout,

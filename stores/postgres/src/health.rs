@@ -1,11 +1,13 @@
 //! Whether a Postgres can be used as it should be, and what will hurt later.
 
+mod tables;
+
 use larder_base::{Health, Micros};
 use tokio_postgres::Row;
 
 use crate::connect::pool::Pool;
 use crate::fault::{self, Fault};
-use crate::sql::Statement;
+use crate::sql::{Statement, quote};
 use crate::store::Settings;
 
 /// Clocks that differ by more than this are worth a word, in µs.
@@ -27,21 +29,31 @@ const ASK: &str = "SELECT current_setting('server_version'), current_setting('se
 pub(crate) async fn check(
     pool: &Pool,
     settings: &Settings,
-    schema: &str,
     connections: i64,
     now: Micros,
 ) -> Result<Health, Fault> {
     let statement = Statement::new(ASK.to_owned(), &[tokio_postgres::types::Type::TEXT]);
+    let schema = quote(settings.names().0);
     let lease = pool.take().await?;
-    settings.meters.admin.round_trips.increment(1);
-    let rows = lease.conn.query(&statement, &[&schema], pool.patience).await;
-    let rows = lease.settle(rows)?;
+    settings.meters.admin.round_trips.increment(2);
+    let found = async {
+        let rows = lease.conn.query(&statement, &[&schema], pool.patience).await?;
+        let tables = tables::ask(&lease.conn, settings, pool.patience).await?;
+        Ok((rows, tables))
+    };
+    let found = found.await;
+    let (rows, tables) = lease.settle(found)?;
     let row = rows
         .first()
         .ok_or_else(|| fault::odd("postgres does not tell its state"))?;
     let state =
         State::of(row).map_err(|error| fault::odd("postgres tells its state in another way").told(error))?;
-    Ok(state.tell(schema, connections, now))
+    let health = tables.tell(state.tell(connections, now), &state.user);
+    // Whoever makes tables is perhaps not who uses them.
+    Ok(match tables.any() {
+        true => health,
+        false => state.may_make(health, &schema),
+    })
 }
 
 /// What a server says about itself.
@@ -85,7 +97,7 @@ impl State {
     }
 
     /// What is worth showing, and what will hurt.
-    fn tell(&self, schema: &str, connections: i64, now: Micros) -> Health {
+    fn tell(&self, connections: i64, now: Micros) -> Health {
         let mut health = Health::new(format!("postgres {}", self.version))
             .detail("role", if self.standby { "standby" } else { "primary" })
             .detail("user", &self.user)
@@ -106,17 +118,6 @@ impl State {
         warn(
             self.standby,
             "this postgres is a standby: nothing can be written; name the primary in `url`".to_owned(),
-        );
-        warn(
-            !self.may_create,
-            match self.schema {
-                true => format!(
-                    "the user may not create tables in schema {schema}: `larder apply` of a new project will fail; GRANT USAGE, CREATE on it"
-                ),
-                false => format!(
-                    "schema {schema} is missing and the user may not create it; create it, or grant CREATE on the database"
-                ),
-            },
         );
         for (name, value) in [
             ("fsync", &self.fsync),
@@ -154,6 +155,21 @@ impl State {
         );
         health
     }
+
+    /// Whether the first table of a project can be made.
+    fn may_make(&self, health: Health, schema: &str) -> Health {
+        match (self.may_create, self.schema) {
+            (true, _) => health,
+            (false, true) => health.warning(format!(
+                "there is no table in schema {schema}, and the user may not create one: `larder apply` will fail; \
+                 GRANT USAGE, CREATE ON SCHEMA {schema} TO {}",
+                quote(&self.user)
+            )),
+            (false, false) => health.warning(format!(
+                "schema {schema} is missing and the user may not create it; create it, or grant CREATE on the database"
+            )),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -181,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_will_hurt_is_told() {
-        let health = fine().tell("public", 12, Micros(5));
+        let health = fine().may_make(fine().tell(12, Micros(5)), "public");
         assert_eq!(
             (health.backend.as_str(), health.warnings.len()),
             ("postgres 15.4", 0)
@@ -198,7 +214,7 @@ mod tests {
             may_create: false,
             ..fine()
         };
-        let health = bad.tell("public", 12, Micros(0));
+        let health = bad.may_make(bad.tell(12, Micros(0)), "public");
         let told = health.warnings.join("\n");
         for part in [
             "older than",
@@ -218,6 +234,6 @@ mod tests {
             may_create: false,
             ..fine()
         };
-        assert!(missing.tell("s", 1, Micros(5)).warnings[0].contains("missing"));
+        assert!(missing.may_make(missing.tell(1, Micros(5)), "s").warnings[0].contains("missing"));
     }
 }

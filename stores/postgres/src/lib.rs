@@ -3,7 +3,7 @@
 //!
 //! | module | question |
 //! | --- | --- |
-//! | `config` | which options there are |
+//! | `config`, `url` | which options there are |
 //! | `store` | how the contract is kept |
 //! | `sql` | which names and statements there are |
 //! | `schema` | how tables come to be, change, and get their identity |
@@ -24,6 +24,7 @@ mod schema;
 mod sql;
 mod store;
 mod sweep;
+mod url;
 mod write;
 
 pub use config::{PLUGIN, PostgresConfig};

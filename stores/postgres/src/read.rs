@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use hashbrown::HashMap;
-use larder_base::{Error, ErrorKind, FeatureBlock, OnlineRead, ProjectName, ReadShape, Result};
+use larder_base::{ErrorKind, FeatureBlock, OnlineRead, ProjectName};
 use tokio_postgres::Row;
 
 use crate::connect::Conn;
@@ -18,6 +18,7 @@ const LOOKUPS: usize = 20_000;
 
 /// What is asked of one project's table.
 struct Asked<'a> {
+    project: &'a ProjectName,
     statement: Arc<Statement>,
     /// Each (generation, key) once.
     generations: Vec<i64>,
@@ -60,7 +61,11 @@ async fn once(pool: &Pool, settings: &Settings, asked: &[Asked<'_>]) -> Result<A
     settings.meters.read.round_trips.increment(1);
     let keys: usize = asked.iter().map(|asked| asked.keys.len()).sum();
     settings.meters.read.keys.increment(keys as u64);
-    let parts = asked.iter().map(|asked| ask(&lease.conn, asked, pool));
+    let parts = asked.iter().map(|asked| async {
+        let rights = || settings.tables(asked.project).to_read();
+        let found = ask(&lease.conn, asked, pool).await;
+        found.map_err(fault::needs(rights))
+    });
     let answers = try_join_all(parts).await;
     lease.settle(answers)
 }
@@ -85,24 +90,25 @@ async fn ask(conn: &Conn, asked: &Asked<'_>, pool: &Pool) -> Result<Vec<Vec<Row>
 type Seen<'a> = HashMap<(i64, &'a [u8]), usize, foldhash::fast::RandomState>;
 
 fn plan<'a>(settings: &Settings, request: &'a OnlineRead) -> Vec<Asked<'a>> {
-    let mut parts: Vec<(&ProjectName, Asked<'a>, Seen<'a>)> = Vec::new();
+    let mut parts: Vec<(Asked<'a>, Seen<'a>)> = Vec::new();
     for group in &request.groups {
         for view in &group.views {
             let project = view.layout.project();
-            let at = match parts.iter().position(|(of, _, _)| *of == project) {
+            let at = match parts.iter().position(|(asked, _)| asked.project == project) {
                 Some(at) => at,
                 None => {
                     let asked = Asked {
+                        project,
                         statement: settings.read_statement(project),
                         generations: Vec::new(),
                         keys: Vec::new(),
                         cells: Vec::new(),
                     };
-                    parts.push((project, asked, HashMap::default()));
+                    parts.push((asked, HashMap::default()));
                     parts.len() - 1
                 }
             };
-            let (_, asked, seen) = &mut parts[at];
+            let (asked, seen) = &mut parts[at];
             let generation = i64::from(view.layout.generation().0);
             for (row, key) in group.keys.iter().enumerate() {
                 let Some(key) = key else { continue };
@@ -116,7 +122,7 @@ fn plan<'a>(settings: &Settings, request: &'a OnlineRead) -> Vec<Asked<'a>> {
             }
         }
     }
-    parts.into_iter().map(|(_, asked, _)| asked).collect()
+    parts.into_iter().map(|(asked, _)| asked).collect()
 }
 
 fn put(asked: &Asked<'_>, pieces: &[Vec<Row>], out: &mut FeatureBlock, partial: bool) -> Result<(), Fault> {
@@ -145,7 +151,10 @@ fn put(asked: &Asked<'_>, pieces: &[Vec<Row>], out: &mut FeatureBlock, partial: 
                     Turn::Give,
                     ErrorKind::Corrupt,
                     "a row in postgres is damaged",
-                    "write it again: `larder materialize --rebuild`",
+                    match error.remedy() {
+                        Some(known) => known.to_owned(),
+                        None => "write it again: `larder materialize --rebuild`".to_owned(),
+                    },
                 );
                 let view = out.layout(*slot).view();
                 return Err(damaged.told(format!("view {view}, row {row}: {}", error.message())));
@@ -153,21 +162,4 @@ fn put(asked: &Asked<'_>, pieces: &[Vec<Row>], out: &mut FeatureBlock, partial: 
         }
     }
     Ok(())
-}
-
-/// Marks everything as unavailable.
-pub(crate) fn all_unavailable(request: &OnlineRead, out: &mut FeatureBlock) {
-    out.reset(request);
-    for view in request.groups.iter().flat_map(|group| &group.views) {
-        out.fail_view(view.slot);
-    }
-}
-
-/// Refuses shapes that this store does not know.
-pub(crate) fn check_shapes(request: &OnlineRead) -> Result<()> {
-    let mut views = request.groups.iter().flat_map(|group| &group.views);
-    match views.any(|view| view.shape != ReadShape::Latest) {
-        true => Err(Error::unsupported("the Postgres store reads the newest row only")),
-        false => Ok(()),
-    }
 }

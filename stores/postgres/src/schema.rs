@@ -1,11 +1,12 @@
 //! How a project's table comes to be, changes its form, and gets its identity: once, whoever else tries.
 
 use larder_base::{ErrorKind, ProjectName, StoreIdentity};
+use larder_remote::Tries;
 
 use crate::connect::Conn;
 use crate::connect::pool::Pool;
 use crate::fault::{self, Fault, Turn};
-use crate::sql::{Statement, Tables};
+use crate::sql::{MARK, NEWEST, Statement, Tables};
 use crate::store::Settings;
 
 /// What the project's table is asked to become.
@@ -25,12 +26,32 @@ pub(crate) async fn identity(
 ) -> Result<Option<StoreIdentity>, Fault> {
     let tables = settings.tables(project);
     let lease = pool.take().await?;
-    settings.meters.admin.round_trips.increment(1);
-    let found = read_identity(&lease.conn, &tables, pool).await;
+    settings.meters.admin.round_trips.increment(2);
+    let found = async {
+        let identity = read_identity(&lease.conn, &tables, pool).await?;
+        let version = version(&lease.conn, &tables, pool).await?;
+        check_version(version.unwrap_or(0))?;
+        Ok(identity)
+    };
+    let found = found.await;
     match lease.settle(found) {
         Err(fault) if fault.turn == Turn::NoTable => Ok(None),
-        result => result,
+        result => result.map_err(fault::needs(|| tables.to_read())),
     }
+}
+
+/// Makes sure that the project's table is none of a newer larder, once per process: its rows are not to be touched.
+pub(crate) async fn known(pool: &Pool, settings: &Settings, project: &ProjectName) -> Result<(), Fault> {
+    if settings.known.lock().contains(project) {
+        return Ok(());
+    }
+    let tables = settings.tables(project);
+    let lease = pool.take().await?;
+    settings.meters.admin.round_trips.increment(1);
+    let found = version(&lease.conn, &tables, pool).await;
+    check_version(lease.settle(found)?.unwrap_or(0))?;
+    settings.known.lock().insert(project.clone());
+    Ok(())
 }
 
 /// Brings the project's table into its newest form and answers its identity, if it has one then.
@@ -41,11 +62,23 @@ pub(crate) async fn prepare(
     want: Want,
 ) -> Result<Option<StoreIdentity>, Fault> {
     let tables = settings.tables(project);
-    let lease = pool.take().await?;
-    settings.meters.admin.round_trips.increment(1);
-    let done = migrate(&lease.conn, &tables, pool, want).await;
-    // After a failure the connection closes, and its transaction with it.
-    lease.settle(done)
+    // Whoever holds the lock is done soon.
+    let mut tries = Tries::new(settings.write_timeout);
+    loop {
+        let tried = async {
+            let lease = pool.take().await?;
+            settings.meters.admin.round_trips.increment(1);
+            let done = migrate(&lease.conn, &tables, pool, want).await;
+            // After a failure the connection closes, and its transaction with it.
+            lease.settle(done)
+        };
+        match tried.await {
+            Err(fault) if fault.passes() && tries.again().await => {
+                settings.meters.admin.retries.increment(1);
+            }
+            result => return result.map_err(fault::needs(|| tables.to_make())),
+        }
+    }
 }
 
 async fn migrate(
@@ -75,16 +108,19 @@ async fn migrate(
     }
     let steps = tables.steps();
     let version = match rows {
-        true => version(conn, tables, pool).await?.unwrap_or(0),
+        true => match version(conn, tables, pool).await? {
+            Some(version) => version,
+            None => return Err(unknown(tables)),
+        },
         // What the table of versions says of a table that is gone is history.
         false => 0,
     };
-    check_version(version, steps.len())?;
+    check_version(version)?;
     for step in &steps[version..] {
         conn.batch(step, limit).await?;
     }
-    if version < steps.len() {
-        let newest = i32::try_from(steps.len()).map_err(|_| fault::odd("too many versions"))?;
+    if version < NEWEST {
+        let newest = i32::try_from(NEWEST).map_err(|_| fault::odd("too many versions"))?;
         conn.execute(&tables.set_version(), &[&tables.part, &newest], limit)
             .await?;
     }
@@ -105,16 +141,29 @@ async fn already(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<Option<Sto
         return Ok(None);
     }
     let version = version(conn, tables, pool).await?.unwrap_or(0);
-    let newest = tables.steps().len();
-    check_version(version, newest)?;
-    match version == newest {
+    check_version(version)?;
+    match version == NEWEST {
         true => read_identity(conn, tables, pool).await,
         false => Ok(None),
     }
 }
 
-fn check_version(found: usize, known: usize) -> Result<(), Fault> {
-    if found <= known {
+/// A table of the right name that nobody of us made.
+fn unknown(tables: &Tables) -> Fault {
+    let unknown = Fault::new(
+        Turn::Give,
+        ErrorKind::Corrupt,
+        "postgres has a table where this project's would be, and its version is not known",
+        format!(
+            "check whose {} is; if it is nobody's, drop it, then `larder materialize`",
+            tables.rows
+        ),
+    );
+    unknown.told(format!("{} does not name it", tables.versions))
+}
+
+fn check_version(found: usize) -> Result<(), Fault> {
+    if found <= NEWEST {
         return Ok(());
     }
     let newer = Fault::new(
@@ -123,7 +172,7 @@ fn check_version(found: usize, known: usize) -> Result<(), Fault> {
         "the tables in postgres are of a newer larder",
         "use that version of larder, or a newer one",
     );
-    Err(newer.told(format!("version {found}, known are versions up to {known}")))
+    Err(newer.told(format!("version {found}, known are versions up to {NEWEST}")))
 }
 
 async fn there(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<[bool; 3], Fault> {
@@ -159,9 +208,13 @@ async fn read_identity(conn: &Conn, tables: &Tables, pool: &Pool) -> Result<Opti
         return Ok(None);
     };
     let bytes: &[u8] = row.try_get(0).map_err(|error| fault::of_client(&error))?;
-    let bytes: [u8; 16] = bytes
-        .try_into()
-        .map_err(|_| fault::odd("the mark of the store's identity in postgres is damaged"))?;
+    // Nobody can tell whose rows these are, so they count as lost.
+    let bytes: [u8; 16] = bytes.try_into().map_err(|_| {
+        fault::odd("the mark of the store's identity in postgres is damaged").remedy(format!(
+            "run DELETE FROM {} WHERE generation = {MARK}; `larder materialize` then fills the store anew",
+            tables.rows
+        ))
+    })?;
     Ok(Some(StoreIdentity(u128::from_be_bytes(bytes))))
 }
 

@@ -7,6 +7,10 @@ use tokio_postgres::types::Type;
 const MAX_IDENTIFIER: usize = 63;
 /// The 16 bytes of a packed row that order it, as `substring` counts: bytea compares unsigned, byte by byte.
 const VERSION: &str = "from 9 for 16";
+/// The bytes that name its view generation.
+const GENERATION: &str = "from 5 for 4";
+/// The newest version of a table that is known here: how many steps there are.
+pub(crate) const NEWEST: usize = 1;
 /// Where the mark of the store's identity stands: beside all generations, so that it goes with the rows.
 pub(crate) const MARK: i64 = -1;
 
@@ -24,21 +28,25 @@ pub(crate) struct Tables {
     pub(crate) versions: String,
     /// The unquoted name of the table of rows, by which the table of versions knows it.
     pub(crate) part: String,
-    /// The name of the index over expiry, quoted.
-    index: String,
+    /// The names of the primary key and of the index over expiry, quoted.
+    primary: String,
+    expiry: String,
 }
 
 impl Tables {
     pub(crate) fn new(schema: &str, prefix: &str, project: &ProjectName) -> Self {
-        let part = fit(&format!("{prefix}online_{project}"));
+        // Tables and indexes share their names' room: what follows the prefix tells them apart, whatever the project.
+        let name = |what: &str| fit(&format!("{prefix}{what}_{project}"));
+        let part = name("online");
         let quoted = quote(schema);
-        let versions_name = fit(&format!("{prefix}versions"));
+        let versions_name = versions_name(prefix);
         Self {
             schema_name: schema.to_owned(),
             rows: format!("{quoted}.{}", quote(&part)),
             versions: format!("{quoted}.{}", quote(&versions_name)),
             versions_name,
-            index: quote(&fit(&format!("{part}_expires"))),
+            primary: quote(&name("key")),
+            expiry: quote(&name("expiry")),
             schema: quoted,
             part,
         }
@@ -47,16 +55,46 @@ impl Tables {
     /// What turns each version of the table into the next; the first one makes it.
     ///
     /// A step is never changed once it was released: tables of that version exist.
-    pub(crate) fn steps(&self) -> Vec<String> {
+    pub(crate) fn steps(&self) -> [String; NEWEST] {
         let rows = &self.rows;
         // Rows are updated in place where a page has room. Packed values are small and rarely get smaller.
-        vec![format!(
+        [format!(
             "CREATE TABLE {rows} (generation bigint NOT NULL, key bytea NOT NULL, row bytea NOT NULL, expires bigint, \
-             PRIMARY KEY (generation, key)) WITH (fillfactor = 80); \
+             CONSTRAINT {} PRIMARY KEY (generation, key)) WITH (fillfactor = 80); \
              ALTER TABLE {rows} ALTER COLUMN row SET STORAGE EXTERNAL; \
              CREATE INDEX {} ON {rows} (expires) WHERE expires IS NOT NULL",
-            self.index
+            self.primary, self.expiry
         )]
+    }
+
+    /// What somebody must be granted who reads.
+    pub(crate) fn to_read(&self) -> String {
+        format!(
+            "GRANT USAGE ON SCHEMA {}, and SELECT on {} and {}",
+            self.schema, self.rows, self.versions
+        )
+    }
+
+    /// What somebody must be granted who writes.
+    pub(crate) fn to_write(&self) -> String {
+        format!(
+            "GRANT SELECT, INSERT, UPDATE ON {}, and SELECT on {}",
+            self.rows, self.versions
+        )
+    }
+
+    /// What somebody must be granted who removes what nobody reads any more.
+    pub(crate) fn to_remove(&self) -> String {
+        format!("GRANT SELECT, UPDATE, DELETE ON {}", self.rows)
+    }
+
+    /// What somebody must be granted who makes tables.
+    pub(crate) fn to_make(&self) -> String {
+        format!(
+            "GRANT USAGE, CREATE ON SCHEMA {}, and SELECT, INSERT, UPDATE on {}; or make the tables as somebody who may, \
+             with `larder apply`",
+            self.schema, self.versions
+        )
     }
 
     pub(crate) fn make_versions(&self) -> String {
@@ -72,7 +110,7 @@ impl Tables {
         let table = |number: u8| {
             format!(
                 "EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-                 WHERE n.nspname = $1 AND c.relname = ${number})"
+                 WHERE n.nspname = $1 AND c.relname = ${number} AND c.relkind IN ('r', 'p'))"
             )
         };
         let text = format!(
@@ -135,7 +173,13 @@ impl Tables {
             self.rows
         );
         if newest_wins {
-            text += &format!(" WHERE substring(stored.row {VERSION}) <= substring(excluded.row {VERSION})");
+            // What is no row of this generation loses against any, so that damage goes when a row is written again: what
+            // is too short, has no format, or names another generation. A newer format is compared like this one.
+            text += &format!(
+                " WHERE length(stored.row) < 24 OR substring(stored.row from 1 for 1) = decode('00', 'hex') \
+                 OR substring(stored.row {GENERATION}) <> substring(excluded.row {GENERATION}) \
+                 OR substring(stored.row {VERSION}) <= substring(excluded.row {VERSION})"
+            );
         }
         Statement::new(
             text,
@@ -147,7 +191,7 @@ impl Tables {
     pub(crate) fn reclaim(&self) -> Statement {
         let rows = &self.rows;
         let text = format!(
-            "WITH page AS (SELECT key FROM {rows} WHERE generation = $1 AND key >= $2 ORDER BY key LIMIT $3), \
+            "WITH page AS (SELECT key FROM {rows} WHERE generation = $1 AND key >= $2 ORDER BY key LIMIT $3 FOR UPDATE), \
              gone AS (DELETE FROM {rows} AS stored USING page \
              WHERE stored.generation = $1 AND stored.key = page.key RETURNING 1) \
              SELECT (SELECT count(*) FROM gone), (SELECT key FROM page ORDER BY key DESC LIMIT 1)"
@@ -158,11 +202,14 @@ impl Tables {
     /// Removes some rows that expired before an instant.
     pub(crate) fn expire(&self) -> Statement {
         let rows = &self.rows;
-        // The time is asked again of the row that goes: it may have been replaced meanwhile.
+        // What a writer holds now is left for the next time: nobody waits, so nobody waits in a circle. The time is asked
+        // again of the row that goes: it may have been replaced meanwhile.
         let text = format!(
-            "DELETE FROM {rows} AS stored USING \
-             (SELECT generation, key FROM {rows} WHERE expires < $1 LIMIT $2) AS page \
-             WHERE stored.generation = page.generation AND stored.key = page.key AND stored.expires < $1"
+            "WITH page AS MATERIALIZED (SELECT generation, key FROM {rows} WHERE expires < $1 LIMIT $2 \
+             FOR UPDATE SKIP LOCKED), \
+             gone AS (DELETE FROM {rows} AS stored USING page WHERE stored.generation = page.generation \
+             AND stored.key = page.key AND stored.expires < $1 RETURNING 1) \
+             SELECT count(*) FROM gone"
         );
         Statement::new(text, &[Type::INT8, Type::INT8])
     }
@@ -196,6 +243,11 @@ impl Statement {
 /// An identifier in quotes: any text but one with a NUL is then a name and nothing else.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The unquoted name of the table that knows the versions of the others.
+pub(crate) fn versions_name(prefix: &str) -> String {
+    fit(&format!("{prefix}versions"))
 }
 
 /// A name that Postgres does not cut: a long one keeps its head, and a digest tells it from its like.
@@ -253,6 +305,36 @@ mod tests {
         let range = larder_base::row::VERSION_RANGE;
         let expected = format!("from {} for {}", range.start + 1, range.len());
         assert_eq!(VERSION, expected);
+        assert_eq!(larder_base::row::HEADER, 24);
+    }
+
+    #[test]
+    fn no_project_has_a_table_where_another_has_an_index() {
+        let names = |project: &str| {
+            let tables = tables("public", "larder_", project);
+            [
+                quote(&tables.part),
+                quote(&tables.versions_name),
+                tables.primary,
+                tables.expiry,
+            ]
+        };
+        let app = names("app");
+        for other in [
+            "app_expires",
+            "app_expiry",
+            "app_pkey",
+            "app_key",
+            "key_app",
+            "expiry_app",
+            "versions",
+        ] {
+            let other = names(other);
+            assert!(
+                other.iter().all(|name| !app.contains(name) || *name == app[1]),
+                "{other:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! How the contract of an online store is kept on Postgres.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use larder_base::error::{Error, Result};
-use larder_base::keys::MAX_KEY_BYTES;
 use larder_base::{
-    BuildContext, Clock, EntityKeys, FeatureBlock, Generation, Health, LayoutChanges, OnPartial,
-    OnlineCapabilities, OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows,
-    ProjectName, ReadFuture, ReadOptions, ReclaimReport, RowRef, ScannedRow, Span, StoreIdentity, ViewLayout,
-    WriteOptions, WriteReport, WriteRule,
+    BuildContext, Clock, FeatureBlock, Generation, Health, LayoutChanges, OnPartial, OnlineCapabilities,
+    OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture,
+    ReadOptions, ReclaimReport, RowRef, ScannedRow, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
+    WriteRule,
 };
-use larder_remote::{Meters, tls_client};
+use larder_remote::{
+    Meters, TOMBSTONE_RETENTION, all_unavailable, check_keys, check_rows, check_shapes, kept, tls_client,
+    within,
+};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -25,14 +27,10 @@ use crate::connect::Access;
 use crate::connect::pool::Pool;
 use crate::fault::{self, Fault};
 use crate::schema::{self, Want};
-use crate::sql::{Statement, Tables, behind, quote};
+use crate::sql::{Statement, Tables, behind, versions_name};
 use crate::write::Batch;
 use crate::{health, read, sweep, write};
 
-/// How long a tombstone refuses older rows.
-const TOMBSTONE_RETENTION: Span = Span::days(7);
-/// How much longer than its view's ttl or retention a row is kept.
-const GRACE: Span = Span::hours(1);
 /// Longest packed row: an answer holds it whole, and Postgres sends at most 1 GiB at once.
 const MAX_ROW_BYTES: usize = 256 << 20;
 /// How often writers of a project look for expired rows.
@@ -70,9 +68,20 @@ pub(crate) struct Settings {
     pub(crate) reclaim_rate: u32,
     /// The statement that reads, by project: built once.
     reads: Mutex<HashMap<ProjectName, Arc<Statement>>>,
+    /// Projects whose tables are of a form that is known here.
+    pub(crate) known: Mutex<HashSet<ProjectName>>,
 }
 
 impl Settings {
+    /// The unquoted names of the schema, and of the table of versions in it; and what tables of rows begin with.
+    pub(crate) fn names(&self) -> (&str, String, String) {
+        (
+            &self.schema,
+            versions_name(&self.prefix),
+            format!("{}online_", self.prefix),
+        )
+    }
+
     /// The tables of a project.
     pub(crate) fn tables(&self, project: &ProjectName) -> Tables {
         Tables::new(&self.schema, &self.prefix, project)
@@ -114,7 +123,8 @@ impl PostgresStore {
         });
         let shared = Shared {
             readers: Pool::new(access.clone(), config.connections, checked.timeout),
-            writers: Pool::new(access, config.write_connections, checked.write_timeout),
+            // A server that falls silent uses up a part of the time, and the rest is for its successor.
+            writers: Pool::new(access, config.write_connections, checked.write_timeout / 4),
             settings: Settings {
                 schema: config.schema.clone(),
                 prefix: config.prefix.clone(),
@@ -122,6 +132,7 @@ impl PostgresStore {
                 write_timeout: checked.write_timeout,
                 reclaim_rate: config.reclaim_rate,
                 reads: Mutex::default(),
+                known: Mutex::default(),
             },
             clock: cx.clock.clone(),
             expired: Mutex::default(),
@@ -139,14 +150,14 @@ impl PostgresStore {
         out: &mut FeatureBlock,
     ) -> Result<()> {
         out.reset(request);
-        read::check_shapes(request)?;
+        check_shapes(request, "Postgres")?;
         let partial = options.on_partial == OnPartial::Return;
         let shared = &*self.shared;
         let work = read::read(&shared.readers, &shared.settings, request, out, partial);
-        match within(options, partial, work).await {
+        match within(options, work).await {
             // There is one server: nothing of a request can be read without it.
             Err(fault) if partial && fault.is_passing() => {
-                read::all_unavailable(request, out);
+                all_unavailable(request, out);
                 Ok(())
             }
             result => result.map_err(Error::from),
@@ -194,24 +205,6 @@ impl PostgresStore {
     }
 }
 
-/// Runs a read within its deadline.
-///
-/// Where partial answers are welcome it ends a little earlier, so that there is time to give them.
-async fn within(
-    options: &ReadOptions,
-    partial: bool,
-    read: impl Future<Output = Result<(), Fault>>,
-) -> Result<(), Fault> {
-    let Some(limit) = options.timeout else {
-        return read.await;
-    };
-    let limit = match partial {
-        true => limit - (limit / 10).min(Duration::from_millis(5)),
-        false => limit,
-    };
-    timeout(limit, read).await.unwrap_or_else(|_| Err(Fault::late()))
-}
-
 #[async_trait]
 impl OnlineStore for PostgresStore {
     fn capabilities(&self) -> OnlineCapabilities {
@@ -245,10 +238,11 @@ impl OnlineStore for PostgresStore {
                 ));
             }
         };
-        check_rows(batch)?;
-        let keys = checked_keys(&batch.layout, &batch.keys)?;
+        check_keys(&batch.layout, &batch.keys)?;
+        check_rows(batch, MAX_ROW_BYTES, "Postgres")?;
         let kept = kept(&batch.layout);
-        let items = keys.into_iter().zip(batch.rows.iter()).map(|(key, row)| {
+        let items = batch.keys.iter().flatten().zip(batch.rows.iter());
+        let items = items.map(|(key, row)| {
             let expires = match kept {
                 Some(kept) => Some(RowRef::parse(row)?.event().plus(kept).0),
                 None => None,
@@ -267,12 +261,12 @@ impl OnlineStore for PostgresStore {
     }
 
     async fn delete(&self, batch: &OnlineDelete, options: &WriteOptions) -> Result<WriteReport> {
-        let keys = checked_keys(&batch.layout, &batch.keys)?;
+        check_keys(&batch.layout, &batch.keys)?;
         let mut tombstone = PackedRows::new();
         tombstone.push_tombstone(&batch.layout, batch.at, batch.now);
         // By the clock that decides what has expired.
         let expires = Some(self.shared.clock.now().plus(TOMBSTONE_RETENTION).0);
-        let items = keys.into_iter().map(|key| Item {
+        let items = batch.keys.iter().flatten().map(|key| Item {
             key,
             row: tombstone.get(0),
             expires,
@@ -320,11 +314,9 @@ impl OnlineStore for PostgresStore {
 
     async fn check(&self) -> Result<Health> {
         let shared = &*self.shared;
-        let schema = quote(&shared.settings.schema);
         let health = health::check(
             &shared.writers,
             &shared.settings,
-            &schema,
             shared.connections,
             shared.clock.now(),
         );
@@ -373,43 +365,4 @@ impl OnlineScan for PostgresStore {
                     .into()
             })
     }
-}
-
-/// How long after its event a row of a view is kept; none where the view keeps its rows.
-fn kept(layout: &ViewLayout) -> Option<Span> {
-    let retention = layout.retention()?;
-    let longest = retention.max(layout.ttl().unwrap_or(Span::ZERO));
-    Some(Span(longest.0.saturating_add(GRACE.0)))
-}
-
-fn checked_keys<'a>(layout: &ViewLayout, keys: &'a EntityKeys) -> Result<Vec<&'a [u8]>> {
-    let check = |(row, key): (usize, Option<&'a [u8]>)| {
-        let what = match key {
-            None => "a row to write has a null in its key",
-            Some(key) if key.len() > MAX_KEY_BYTES => "the entity key is too long",
-            Some(key) => return Ok(key),
-        };
-        Err(Error::input(what).with("view", layout.view()).with("row", row))
-    };
-    keys.iter().enumerate().map(check).collect()
-}
-
-fn check_rows(batch: &OnlineWrite) -> Result<()> {
-    if batch.keys.len() != batch.rows.len() {
-        return Err(Error::input("a write needs as many rows as keys")
-            .with("keys", batch.keys.len())
-            .with("rows", batch.rows.len()));
-    }
-    for (row, bytes) in batch.rows.iter().enumerate() {
-        let packed = RowRef::parse(bytes).map_err(|error| error.with("row", row))?;
-        if packed.generation() != batch.layout.generation() {
-            return Err(Error::input("a row was packed for another generation of the view").with("row", row));
-        }
-        if bytes.len() > MAX_ROW_BYTES {
-            return Err(Error::input("a row is too long for the Postgres store")
-                .with("row", row)
-                .with("bytes", bytes.len()));
-        }
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder_base::{Generation, Micros, ProjectName, ReclaimReport};
+use larder_remote::Tries;
 
 use crate::connect::Parameter;
 use crate::connect::pool::Pool;
@@ -12,10 +13,6 @@ use crate::store::Settings;
 
 /// Rows of one statement: short transactions hold up neither writers nor vacuum.
 const PAGE: i64 = 2_000;
-/// How often a page is tried before the sweep gives up; the next call goes on.
-const TRIES: u32 = 8;
-/// The pause before another try.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// Removes all rows of retired generations.
 ///
@@ -26,14 +23,16 @@ pub(crate) async fn reclaim(
     project: &ProjectName,
     retired: &[Generation],
 ) -> Result<ReclaimReport, Fault> {
-    let statement = settings.tables(project).reclaim();
+    let tables = settings.tables(project);
+    let statement = tables.reclaim();
     let mut rows = 0;
     for generation in retired {
         let generation = i64::from(generation.0);
         let mut from = Vec::new();
         loop {
             let started = Instant::now();
-            let (gone, last) = page(pool, settings, &statement, generation, &from).await?;
+            let page = page(pool, settings, &statement, generation, &from).await;
+            let (gone, last) = page.map_err(fault::needs(|| tables.to_remove()))?;
             rows += gone;
             let Some(last) = last else { break };
             from = behind(&last);
@@ -59,10 +58,18 @@ async fn page(
     let Some(row) = rows.first() else {
         return Ok((0, None));
     };
-    let odd = |error: tokio_postgres::Error| fault::odd("postgres counts in another way").told(error);
-    let gone: i64 = row.try_get(0).map_err(odd)?;
     let last: Option<Vec<u8>> = row.try_get(1).map_err(odd)?;
-    Ok((u64::try_from(gone).unwrap_or(0), last))
+    Ok((count(row)?, last))
+}
+
+/// How many rows went, in the first column.
+fn count(row: &tokio_postgres::Row) -> Result<u64, Fault> {
+    let gone: i64 = row.try_get(0).map_err(odd)?;
+    Ok(u64::try_from(gone).unwrap_or(0))
+}
+
+fn odd(error: tokio_postgres::Error) -> Fault {
+    fault::odd("postgres counts in another way").told(error)
 }
 
 /// Removes rows that expired before an instant, tombstones among them.
@@ -72,21 +79,14 @@ pub(crate) async fn expire(
     project: &ProjectName,
     now: Micros,
 ) -> Result<u64, Fault> {
-    let statement = settings.tables(project).expire();
+    let tables = settings.tables(project);
+    let statement = tables.expire();
     let mut rows = 0;
     loop {
         let started = Instant::now();
-        let lease = pool.take().await?;
-        settings.meters.admin.round_trips.increment(1);
-        let gone = lease
-            .conn
-            .execute(&statement, &[&now.0, &PAGE], pool.patience)
-            .await;
-        let gone = match lease.settle(gone) {
-            Ok(gone) => gone,
-            Err(fault) if fault.turn == Turn::NoTable => 0,
-            Err(fault) => return Err(fault),
-        };
+        let found = patiently(pool, settings, &statement, &[&now.0, &PAGE]).await;
+        let found = found.map_err(fault::needs(|| tables.to_remove()))?;
+        let gone = found.first().map_or(Ok(0), count)?;
         rows += gone;
         if gone == 0 {
             return Ok(rows);
@@ -107,9 +107,8 @@ async fn patiently(
     statement: &Statement,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<tokio_postgres::Row>, Fault> {
-    let mut tries = 0;
+    let mut tries = Tries::new(settings.write_timeout);
     loop {
-        tries += 1;
         let tried = async {
             let lease = pool.take().await?;
             settings.meters.admin.round_trips.increment(1);
@@ -118,9 +117,8 @@ async fn patiently(
         };
         match tried.await {
             Err(fault) if fault.turn == Turn::NoTable => return Ok(Vec::new()),
-            Err(fault) if fault.passes() && tries < TRIES => {
+            Err(fault) if fault.passes() && tries.again().await => {
                 settings.meters.admin.retries.increment(1);
-                tokio::time::sleep(PAUSE).await;
             }
             result => return result,
         }

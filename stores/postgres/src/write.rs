@@ -1,23 +1,20 @@
 //! How rows are written: sorted pieces, newest-wins inside the statement, tried again while that may help.
 
-use std::time::{Duration, Instant};
-
 use futures::StreamExt;
 use futures::stream;
 use larder_base::{Generation, ProjectName, WriteReport};
+use larder_remote::Tries;
 
 use crate::batch::{self, Columns, Item};
 use crate::connect::Ready;
 use crate::connect::pool::Pool;
-use crate::fault::{Fault, Turn};
+use crate::fault::{self, Fault, Turn};
 use crate::schema::{self, Want};
 use crate::sql::Statement;
 use crate::store::Settings;
 
 /// Statements on their way at once: while one is worked on, the next one travels.
 const IN_FLIGHT: usize = 2;
-/// The first pause before another try, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Rows of one view.
 pub(crate) struct Batch<'a> {
@@ -35,40 +32,32 @@ pub(crate) async fn write(
 ) -> Result<WriteReport, Fault> {
     let mut report = WriteReport::new(0, batch::settle(&mut batch.items, batch.newest_wins));
     let pieces = batch::pieces(&batch.items);
-    let statement = settings.tables(batch.project).write(batch.newest_wins);
-    let (started, mut pause) = (Instant::now(), PAUSES.0);
+    let tables = settings.tables(batch.project);
+    let statement = tables.write(batch.newest_wins);
+    let mut tries = Tries::new(settings.write_timeout);
     let mut done = 0;
     while done < pieces.len() {
-        let went = some(
-            pool,
-            settings,
-            &statement,
-            batch.generation,
-            &pieces[done..],
-            &mut report,
-        )
-        .await;
-        let (count, fault) = went;
+        let went = async {
+            if let Err(fault) = schema::known(pool, settings, batch.project).await {
+                return (0, Some(fault));
+            }
+            let (generation, pieces) = (batch.generation, &pieces[done..]);
+            some(pool, settings, &statement, generation, pieces, &mut report).await
+        };
+        let (count, fault) = went.await;
         if count > 0 {
-            pause = PAUSES.0;
+            tries.helped();
         }
         done += count;
-        match fault {
-            None => {}
-            Some(fault) if fault.turn == Turn::NoTable && started.elapsed() < settings.write_timeout => {
-                schema::prepare(pool, settings, batch.project, Want::Table).await?;
-            }
-            // What was overwritten and not acknowledged may have been overwritten by others since.
-            Some(fault)
-                if batch.newest_wins
-                    && fault.passes()
-                    && started.elapsed() + pause < settings.write_timeout =>
-            {
-                settings.meters.write.retries.increment(1);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
-            }
-            Some(fault) => return Err(fault),
+        let Some(fault) = fault else { continue };
+        // What was overwritten and not acknowledged may have been overwritten by others since.
+        let passes = fault.turn == Turn::NoTable || (batch.newest_wins && fault.passes());
+        if !passes || !tries.again().await {
+            return Err(fault::needs(|| tables.to_write())(fault));
+        }
+        settings.meters.write.retries.increment(1);
+        if fault.turn == Turn::NoTable {
+            schema::prepare(pool, settings, batch.project, Want::Table).await?;
         }
     }
     Ok(report)

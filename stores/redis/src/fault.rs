@@ -1,7 +1,7 @@
 //! What a failure of Redis means: to the caller, and to whoever decides about another try.
 
 use larder_base::ErrorKind;
-use larder_remote::Turns;
+use larder_remote::{Turns, tls_refusal};
 use redis::{RedisError, ServerError};
 
 /// One failure, before anybody decided whether to try again.
@@ -49,6 +49,26 @@ pub(crate) fn unserved() -> Fault {
     )
 }
 
+/// A node of a cluster, named as if it were a server by itself.
+pub(crate) fn is_cluster() -> Fault {
+    Fault::new(
+        Turn::Give,
+        ErrorKind::Config,
+        "this redis is a cluster",
+        "name its nodes with `cluster:` instead of `url:`",
+    )
+}
+
+/// A sentinel, named as if it were a server with data.
+pub(crate) fn is_sentinel() -> Fault {
+    Fault::new(
+        Turn::Give,
+        ErrorKind::Config,
+        "this is a redis sentinel, which holds no data",
+        "name it with `sentinel: { master, nodes }` instead of `url:`",
+    )
+}
+
 /// An answer of a form that the command does not have.
 pub(crate) fn odd(what: &'static str) -> Fault {
     Fault::new(
@@ -62,6 +82,9 @@ pub(crate) fn odd(what: &'static str) -> Fault {
 /// What the client said.
 pub(crate) fn of_client(error: &RedisError) -> Fault {
     use redis::ErrorKind as Redis;
+    if let Some(told) = tls_refusal(error) {
+        return Fault::tls(told);
+    }
     match error.kind() {
         Redis::AuthenticationFailed => signing(error.detail()),
         Redis::Server(_) | Redis::Extension => {
@@ -181,11 +204,19 @@ fn of_code(code: &str, detail: Option<&str>) -> Fault {
             "a key of this store holds no row",
             "check that nobody else writes keys with this store's prefix",
         ),
-        "CROSSSLOT" => (
+        "CROSSSLOT" => return is_cluster(),
+        "ERR" if detail.contains("not allowed in cluster mode") => return is_cluster(),
+        "ERR" if detail.contains("cluster support disabled") || lacks(detail, "CLUSTER") => (
             Turn::Give,
             Config,
-            "this redis is a cluster",
-            "name its nodes with `cluster:` instead of `url:`",
+            "this redis is no cluster",
+            "name it with `url:` instead of `cluster:`",
+        ),
+        "ERR" if lacks(detail, "SENTINEL") => (
+            Turn::Give,
+            Config,
+            "this redis is no sentinel",
+            "`sentinel.nodes` are addresses of sentinels, by default with port 26379; name a server itself with `url:`",
         ),
         "ERR" if detail.contains("max number of clients") => (
             Turn::Later,
@@ -231,6 +262,12 @@ fn redirection(code: &str, detail: &str) -> Turn {
     }
 }
 
+/// Whether the server does not know a command.
+fn lacks(detail: &str, command: &str) -> bool {
+    let told = discreet(detail);
+    told.contains("unknown command") && told.contains(command)
+}
+
 /// What the server said, without the arguments that it repeats.
 fn discreet(detail: &str) -> &str {
     let end = detail
@@ -273,6 +310,17 @@ mod tests {
             ("NOPERM", "this user has no permissions", ErrorKind::Denied),
             ("WRONGTYPE", "Operation against a key", ErrorKind::Corrupt),
             ("CROSSSLOT", "Keys in request", ErrorKind::Config),
+            (
+                "ERR",
+                "This instance has cluster support disabled",
+                ErrorKind::Config,
+            ),
+            (
+                "ERR",
+                "unknown command 'SENTINEL', with args beginning with: 'x'",
+                ErrorKind::Config,
+            ),
+            ("ERR", "unknown command 'MGET'", ErrorKind::Unsupported),
             ("ERR", "something new", ErrorKind::Internal),
         ] {
             assert_eq!(of(code, detail).kind(), kind, "{code} {detail}");

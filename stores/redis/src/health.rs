@@ -1,6 +1,6 @@
 //! Whether a Redis can be used as it should be, and what will hurt later.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use larder_base::{Error, Health, Micros, Result, random};
 use redis::{Cmd, Value};
@@ -20,13 +20,13 @@ pub(crate) async fn check(backend: &Backend, settings: &Settings, now: Micros) -
         Backend::One(one) => {
             let state = State::of(one.primary(), settings).await.map_err(Error::from)?;
             let health = state.tell(Health::new(state.version()), now);
-            Ok(state.durability(health))
+            Ok(state.durability(state.room(health, settings.wait)))
         }
         Backend::Cluster(cluster) => {
             let map = cluster.map().await.map_err(Error::from)?;
             cluster.refresh(&map).await;
             let map = cluster.map().await.map_err(Error::from)?;
-            let nodes: Vec<Arc<Node>> = backend.primaries().await.map_err(Error::from)?;
+            let nodes = backend.primaries().await.map_err(Error::from)?;
             let mut health: Option<Health> = None;
             for (node, shard) in nodes.iter().zip(map.shards()) {
                 let state = State::of(node, settings).await.map_err(Error::from)?;
@@ -43,7 +43,7 @@ pub(crate) async fn check(backend: &Backend, settings: &Settings, now: Micros) -
                         shard.primary
                     ));
                 }
-                health = Some(state.tell(told, now));
+                health = Some(state.room(state.tell(told, now), settings.wait));
             }
             let health = health.ok_or_else(|| Error::from(fault::unserved()))?;
             Ok(match map.unserved() {
@@ -137,6 +137,29 @@ impl State {
             ));
         }
         health
+    }
+
+    /// Whether there is room for more rows, and as many replicas as each write waits for.
+    fn room(&self, health: Health, wait: Option<(u16, Duration)>) -> Health {
+        let number = |name| self.field(name).and_then(|text| text.parse::<u64>().ok());
+        let (used, most) = (
+            number("used_memory"),
+            number("maxmemory").filter(|most| *most > 0),
+        );
+        let health = match used.zip(most) {
+            Some((used, most)) if used >= most / 10 * 9 => health.warning(format!(
+                "redis uses {} % of its `maxmemory`: soon nothing can be written; raise it, or free rows with `larder gc` and \
+                 `retention:`",
+                u128::from(used) * 100 / u128::from(most)
+            )),
+            _ => health,
+        };
+        match (wait, number("connected_slaves")) {
+            (Some((wanted, _)), Some(have)) if have < u64::from(wanted) => health.warning(format!(
+                "`wait.replicas` is {wanted}, and a primary has {have}: no write to it is acknowledged; add replicas, or lower it"
+            )),
+            _ => health,
+        }
     }
 
     /// Whether what is acknowledged survives a restart of the server.
@@ -241,6 +264,19 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+        let tight = state("used_memory:95\nmaxmemory:100\nconnected_slaves:1\n", None);
+        let told = tight.room(Health::default(), Some((3, Duration::ZERO))).warnings;
+        assert!(
+            told[0].contains("95 %") && told[1].contains("`wait.replicas` is 3"),
+            "{told:?}"
+        );
+        let roomy = state("used_memory:95\nmaxmemory:0\nconnected_slaves:1\n", None);
+        assert!(
+            roomy
+                .room(Health::default(), Some((1, Duration::ZERO)))
+                .warnings
+                .is_empty()
+        );
         assert_eq!(
             state("redis_version:7.2.4\nvalkey_version:8.0.1\n", None).version(),
             "valkey 8.0.1"

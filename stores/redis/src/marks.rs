@@ -3,11 +3,10 @@
 //! One server keeps one mark. A cluster keeps marks in slots all over it, so that a shard that came back empty has lost
 //! some: the identity is known only where all marks agree. The first mark also tells whether they were all set.
 
-use larder_base::{Error, ProjectName, Result, StoreIdentity};
+use larder_base::{Error, ErrorKind, ProjectName, Result, StoreIdentity};
 use redis::{Cmd, Value};
 
 use crate::cluster::slots::{SLOTS, slot_of};
-use crate::fault;
 use crate::layout::Layout;
 use crate::script::SWAP_MARK;
 use crate::store::{Backend, Settings};
@@ -138,19 +137,31 @@ async fn get(backend: &Backend, settings: &Settings, project: &ProjectName) -> R
         command.arg(key.as_slice());
         (key, command)
     });
-    let answers = backend.commands(settings, commands.collect()).await?;
-    answers.iter().map(mark).collect()
+    let answers = backend.commands(settings, commands.collect()).await;
+    // A key that holds no text is refused by the server.
+    let answers = answers.map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => damaged(&settings.layout, project).source(error),
+        _ => error,
+    })?;
+    let marks: Option<_> = answers.iter().map(mark).collect();
+    marks.ok_or_else(|| damaged(&settings.layout, project))
 }
 
-fn mark(answer: &Value) -> Result<Option<Mark>> {
+/// The mark that a key holds, or that it holds none; nothing for what is no mark.
+fn mark(answer: &Value) -> Option<Option<Mark>> {
     match answer {
-        Value::Nil => Ok(None),
-        Value::BulkString(bytes) => match Mark::parse(bytes) {
-            Some(mark) => Ok(Some(mark)),
-            None => Err(fault::odd("the mark of the store's identity in redis is damaged").into()),
-        },
-        _ => Err(fault::odd("redis answered something else than a value").into()),
+        Value::Nil => Some(None),
+        Value::BulkString(bytes) => Mark::parse(bytes).map(Some),
+        _ => None,
     }
+}
+
+/// Somebody else's value, or a part of ours. Nobody can tell whose rows these are, so they count as lost.
+fn damaged(layout: &Layout, project: &ProjectName) -> Error {
+    let keys = layout.mark(project, "*");
+    Error::corrupt("the mark of the store's identity in redis is damaged")
+        .with("keys", String::from_utf8_lossy(&keys))
+        .help("delete these keys; `larder materialize` then fills the store anew")
 }
 
 /// Sets the first mark if it still is what was seen.

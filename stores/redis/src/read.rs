@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_base::{Error, ErrorKind, FeatureBlock, OnlineRead, Result, ViewRead};
+use larder_base::{ErrorKind, FeatureBlock, OnlineRead, Result, ViewRead};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::connect::Conn;
@@ -125,7 +125,10 @@ pub(crate) fn put(
             Turn::Give,
             ErrorKind::Corrupt,
             "a row in redis is damaged",
-            "write it again: `larder materialize --rebuild`",
+            match error.remedy() {
+                Some(known) => known.to_owned(),
+                None => "write it again: `larder materialize --rebuild`".to_owned(),
+            },
         )
         .told(format!(
             "view {}, row {row}: {}",
@@ -190,27 +193,10 @@ async fn ask(conn: &Arc<Conn>, commands: &[Cmd], settings: &Settings) -> Result<
     }
     let answers = conn.pipeline(&pipeline, settings.timeout).await?;
     match answers.iter().find_map(|answer| match answer {
-        Value::ServerError(error) => Some(fault::of_server(error).at(conn.endpoint())),
+        Value::ServerError(error) => Some(conn.refusal(error)),
         _ => None,
     }) {
         Some(fault) => Err(fault),
         None => Ok(answers),
-    }
-}
-
-/// Marks everything that was not answered as unavailable.
-pub(crate) fn all_unavailable(request: &OnlineRead, out: &mut FeatureBlock) {
-    out.reset(request);
-    for view in request.groups.iter().flat_map(|group| &group.views) {
-        out.fail_view(view.slot);
-    }
-}
-
-/// Refuses shapes that this store does not know.
-pub(crate) fn check_shapes(request: &OnlineRead) -> Result<()> {
-    let mut views = request.groups.iter().flat_map(|group| &group.views);
-    match views.any(|view| view.shape != larder_base::ReadShape::Latest) {
-        true => Err(Error::unsupported("the Redis store reads the newest row only")),
-        false => Ok(()),
     }
 }

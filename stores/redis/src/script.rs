@@ -3,6 +3,10 @@
 //! The 16 version bytes of a row compare like its `(event, created)`. Lua has no such comparison: a number above 2^53
 //! loses digits, and `<` on strings follows the server's locale. So the bytes are read as four unsigned 32-bit numbers,
 //! each of which a Lua number holds exactly.
+//!
+//! What is stored and no row of this view generation loses against any row, so that damage goes when a row is written
+//! again: what is too short, has no format, or names another generation. A row of a newer format, which only a newer larder
+//! writes, is compared like any other.
 
 use std::sync::OnceLock;
 
@@ -19,9 +23,9 @@ for i = 1, #KEYS do
   local key, row, life = KEYS[i], ARGV[2 * i - 1], ARGV[2 * i]
   local old = redis.call('GETRANGE', key, 0, 23)
   local wins = true
-  if #old < 24 then
+  if #old == 0 then
     fresh = fresh + 1
-  else
+  elseif #old == 24 and string.byte(old) ~= 0 and string.sub(old, 5, 8) == string.sub(row, 5, 8) then
     local a, b, c, d = unpack32('>I4I4I4I4', old, 9)
     local e, f, g, h = unpack32('>I4I4I4I4', row, 9)
     if a ~= e then wins = a < e
@@ -66,7 +70,7 @@ pub(crate) fn load() -> Cmd {
 /// The rule of the script in Rust: whether a row replaces what is stored.
 #[cfg(test)]
 pub(crate) fn wins(stored: &[u8], row: &[u8]) -> bool {
-    if stored.len() < 24 {
+    if stored.len() < 24 || stored[0] == 0 || stored[4..8] != row[4..8] {
         return true;
     }
     let words = |bytes: &[u8]| -> [u32; 4] {
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     fn row(event: i64, created: Option<i64>) -> Vec<u8> {
-        let mut row = vec![0; 8];
+        let mut row = vec![1, 0, 0, 0, 0, 0, 0, 7];
         row.extend_from_slice(&version_bytes(Micros(event), created.map(Micros)));
         row
     }
@@ -122,5 +126,13 @@ mod tests {
     fn what_is_no_row_is_replaced() {
         assert!(wins(b"", &row(i64::MIN, None)));
         assert!(wins(b"garbage", &row(i64::MIN, None)));
+        assert!(wins(&[0xff; 40], &row(i64::MIN, None)));
+        let mut other = row(9, None);
+        other[7] = 8;
+        assert!(wins(&other, &row(1, None)) && !wins(&row(9, None), &row(1, None)));
+        // A newer format keeps its header, and its place among other rows.
+        let mut newer = row(9, None);
+        newer[0] = 2;
+        assert!(!wins(&newer, &row(1, None)) && wins(&newer, &row(10, None)));
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use larder_base::error::{Error, Result};
-use larder_base::keys::MAX_KEY_BYTES;
 use larder_base::{
-    BuildContext, Clock, EntityKeys, ErrorKind, FeatureBlock, Generation, Health, LayoutChanges, OnPartial,
-    OnlineCapabilities, OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows,
-    ProjectName, ReadFuture, ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout,
-    WriteOptions, WriteReport, WriteRule,
+    BuildContext, Clock, FeatureBlock, Generation, Health, LayoutChanges, OnPartial, OnlineCapabilities,
+    OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture,
+    ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
+    WriteRule,
 };
-use larder_remote::{Meters, tls_client};
+use larder_remote::{
+    Meters, TOMBSTONE_RETENTION, all_unavailable, check_keys, check_rows, check_shapes, kept, tls_client,
+    within,
+};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -21,20 +23,16 @@ use crate::cluster::Cluster;
 use crate::cluster::read::ClusterRead;
 use crate::cluster::slots::slot_of_key;
 use crate::config::{Checked, Place as Where, ReadFrom, RedisConfig};
-use crate::connect::Access;
 use crate::connect::link::Dial;
 use crate::connect::node::Node;
 use crate::connect::sentinel::Sentinels;
+use crate::connect::{Access, Conn};
 use crate::fault::{self, Fault};
 use crate::layout::{Layout, Place};
 use crate::read::{self, Asked};
 use crate::write::{self, Batch, Memory, Packed, Rule};
 use crate::{health, marks, sweep};
 
-/// How long a tombstone refuses older rows.
-const TOMBSTONE_RETENTION: Span = Span::days(7);
-/// How much longer than its view's ttl or retention a row is kept.
-const GRACE: Span = Span::hours(1);
 /// A row that would live longer than this lives for ever.
 const LONGEST_LIFE: Span = Span::days(36_500);
 /// Longest packed row: what Redis takes as one value, less room for its key.
@@ -64,7 +62,7 @@ pub(crate) enum Backend {
 /// One primary, and perhaps a replica to read from.
 #[derive(Debug)]
 pub(crate) struct One {
-    primary: Node,
+    primary: Arc<Node>,
     replica: Option<Node>,
 }
 
@@ -82,7 +80,7 @@ pub(crate) struct Settings {
     pub(crate) memory: Memory,
     /// How long a read waits for a server that sends nothing.
     pub(crate) timeout: Duration,
-    /// The same for a batch of writes.
+    /// The same for all else: a batch of rows takes longer, and `WAIT` holds up what comes behind it.
     pub(crate) write_patience: Duration,
     /// How long a write goes on trying.
     pub(crate) write_timeout: Duration,
@@ -111,8 +109,11 @@ impl RedisStore {
             tls,
             allow_plaintext: config.allow_plaintext,
             connect_timeout: checked.connect_timeout,
+            alone: !matches!(checked.place, Where::Cluster(_)),
             meters: meters.clone(),
         });
+        let wait = config.wait.map(|wait| (wait.replicas, wait.timeout.to_std()));
+        let waits = wait.map_or(Duration::ZERO, |(_, timeout)| timeout);
         Ok(Self {
             backend: Backend::new(&checked, access, config.read_from)?,
             settings: Settings {
@@ -120,10 +121,10 @@ impl RedisStore {
                 meters,
                 memory: Memory::default(),
                 timeout: checked.timeout,
-                write_patience: checked.timeout * 2,
+                write_patience: checked.timeout * 2 + waits,
                 write_timeout: checked.write_timeout,
                 read_from: config.read_from,
-                wait: config.wait.map(|wait| (wait.replicas, wait.timeout.to_std())),
+                wait,
                 reclaim_rate: config.reclaim_rate,
             },
             clock: cx.clock.clone(),
@@ -137,17 +138,17 @@ impl RedisStore {
         out: &mut FeatureBlock,
     ) -> Result<()> {
         out.reset(request);
-        read::check_shapes(request)?;
+        check_shapes(request, "Redis")?;
         let partial = options.on_partial == OnPartial::Return;
         let asked = Asked::new(request);
         let result = match &self.backend {
             Backend::One(one) => {
-                let (primary, replica) = (&one.primary, one.replica.as_ref());
+                let (primary, replica) = (one.primary(), one.replica.as_ref());
                 let read = read::from_one(primary, replica, &asked, &self.settings, out, partial);
-                let result = within(options, partial, read).await;
+                let result = within(options, read).await;
                 match result {
                     Err(fault) if partial && fault.is_passing() => {
-                        read::all_unavailable(request, out);
+                        all_unavailable(request, out);
                         Ok(())
                     }
                     result => result,
@@ -156,7 +157,7 @@ impl RedisStore {
             Backend::Cluster(cluster) => {
                 let read = ClusterRead::new(cluster, &asked, &self.settings, partial);
                 let mut answered = read.nothing_yet();
-                let result = within(options, partial, read.run(&mut answered, out)).await;
+                let result = within(options, read.run(&mut answered, out)).await;
                 match result {
                     Err(fault) if partial && fault.is_passing() => {
                         read.fail_rest(fault.kind(), &answered, out);
@@ -181,19 +182,15 @@ impl RedisStore {
 
     /// How long each row of a view may live, by its event time; nothing where the view keeps its rows.
     fn lives(&self, layout: &ViewLayout, rows: &PackedRows) -> Result<Vec<Option<u64>>> {
-        let Some(retention) = layout.retention() else {
+        let Some(kept) = kept(layout) else {
             return Ok(Vec::new());
         };
-        let kept = retention
-            .max(layout.ttl().unwrap_or(Span::ZERO))
-            .0
-            .saturating_add(GRACE.0);
         let now = self.clock.now().0;
         let life = |row: &[u8]| {
             let left = RowRef::parse(row)?
                 .event()
                 .0
-                .saturating_add(kept)
+                .saturating_add(kept.0)
                 .saturating_sub(now);
             // Zero and less would be refused by Redis; the row is written and gone, as it should be.
             Ok((left < LONGEST_LIFE.0).then(|| u64::try_from(left / 1_000).unwrap_or(0).max(1)))
@@ -202,31 +199,13 @@ impl RedisStore {
     }
 }
 
-/// Runs a read within its deadline.
-///
-/// Where partial answers are welcome it ends a little earlier, so that there is time to give them.
-async fn within(
-    options: &ReadOptions,
-    partial: bool,
-    read: impl Future<Output = Result<(), Fault>>,
-) -> Result<(), Fault> {
-    let Some(limit) = options.timeout else {
-        return read.await;
-    };
-    let limit = match partial {
-        true => limit - (limit / 10).min(Duration::from_millis(5)),
-        false => limit,
-    };
-    timeout(limit, read).await.unwrap_or_else(|_| Err(Fault::late()))
-}
-
 impl Backend {
     fn new(checked: &Checked, access: Arc<Access>, read_from: ReadFrom) -> Result<Self> {
         let from_replica = read_from == ReadFrom::Replica;
         let one = |primary: Dial, replica: Option<Dial>| {
             let node = |dial: Dial| Node::new(&access, &dial, checked.connections);
             Self::One(One {
-                primary: node(primary),
+                primary: Arc::new(node(primary)),
                 replica: replica.map(node),
             })
         };
@@ -249,6 +228,7 @@ impl Backend {
                     tls: access.tls.clone(),
                     allow_plaintext: access.allow_plaintext,
                     connect_timeout: access.connect_timeout,
+                    alone: false,
                     meters: access.meters.clone(),
                 });
                 let sentinels = Arc::new(Sentinels::new(master.clone(), own, nodes.clone()));
@@ -293,12 +273,12 @@ impl Backend {
         settings: &Settings,
         commands: &[(Vec<u8>, Cmd)],
     ) -> Result<Vec<Value>, Fault> {
-        let Self::Cluster(cluster) = self else {
-            let Self::One(one) = self else {
-                return Ok(Vec::new());
-            };
-            let all = commands.iter().map(|(_, command)| command);
-            return send(&one.primary, settings, all).await;
+        let cluster = match self {
+            Self::One(one) => {
+                let all = commands.iter().map(|(_, command)| command);
+                return send(&one.primary, settings, all).await;
+            }
+            Self::Cluster(cluster) => cluster,
         };
         let map = cluster.map().await?;
         let mut answers = vec![Value::Nil; commands.len()];
@@ -324,10 +304,10 @@ impl Backend {
         }
     }
 
-    /// The primaries of a cluster, shard by shard; nothing for one server.
+    /// The servers that take writes: one, or those of a cluster, shard by shard.
     pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Node>>, Fault> {
         match self {
-            Self::One(_) => Ok(Vec::new()),
+            Self::One(one) => Ok(vec![one.primary.clone()]),
             Self::Cluster(cluster) => {
                 let map = cluster.map().await?;
                 Ok(map
@@ -346,19 +326,29 @@ pub(crate) async fn send(
     settings: &Settings,
     commands: impl Iterator<Item = &Cmd>,
 ) -> Result<Vec<Value>, Fault> {
+    let conn = node.writer().conn().await?;
+    send_on(node, &conn, settings, commands).await
+}
+
+/// The same on a connection that is known.
+pub(crate) async fn send_on(
+    node: &Node,
+    conn: &Arc<Conn>,
+    settings: &Settings,
+    commands: impl Iterator<Item = &Cmd>,
+) -> Result<Vec<Value>, Fault> {
     let mut pipeline = Pipeline::new();
     commands.for_each(|command| {
         pipeline.add_command(command.clone());
     });
     let link = node.writer();
-    let conn = link.conn().await?;
     settings.meters.admin.round_trips.increment(1);
     let answers = conn.pipeline(&pipeline, settings.write_patience).await;
-    let answers = answers.inspect_err(|fault| link.judge(&conn, fault))?;
+    let answers = answers.inspect_err(|fault| link.judge(conn, fault))?;
     for answer in &answers {
         if let Value::ServerError(error) = answer {
-            let fault = fault::of_server(error).at(conn.endpoint());
-            link.judge(&conn, &fault);
+            let fault = conn.refusal(error);
+            link.judge(conn, &fault);
             return Err(fault);
         }
     }
@@ -398,7 +388,7 @@ impl OnlineStore for RedisStore {
             }
         };
         check_keys(&batch.layout, &batch.keys)?;
-        check_rows(batch)?;
+        check_rows(batch, MAX_ROW_BYTES, "Redis")?;
         let lives = self.lives(&batch.layout, &batch.rows)?;
         let span = tracing::debug_span!("redis.write", view = %batch.layout.view(), rows = batch.rows.len());
         let batch = Batch {
@@ -451,36 +441,4 @@ impl OnlineStore for RedisStore {
     fn scan(&self) -> Option<&dyn OnlineScan> {
         None
     }
-}
-
-fn check_keys(layout: &ViewLayout, keys: &EntityKeys) -> Result<()> {
-    for (row, key) in keys.iter().enumerate() {
-        let what = match key {
-            None => "a row to write has a null in its key",
-            Some(key) if key.len() > MAX_KEY_BYTES => "the entity key is too long",
-            Some(_) => continue,
-        };
-        return Err(Error::input(what).with("view", layout.view()).with("row", row));
-    }
-    Ok(())
-}
-
-fn check_rows(batch: &OnlineWrite) -> Result<()> {
-    if batch.keys.len() != batch.rows.len() {
-        return Err(Error::input("a write needs as many rows as keys")
-            .with("keys", batch.keys.len())
-            .with("rows", batch.rows.len()));
-    }
-    for (row, bytes) in batch.rows.iter().enumerate() {
-        let packed = RowRef::parse(bytes).map_err(|error| error.with("row", row))?;
-        if packed.generation() != batch.layout.generation() {
-            return Err(Error::input("a row was packed for another generation of the view").with("row", row));
-        }
-        if bytes.len() > MAX_ROW_BYTES {
-            return Err(Error::new(ErrorKind::Input, "a row is too long for Redis")
-                .with("row", row)
-                .with("bytes", bytes.len()));
-        }
-    }
-    Ok(())
 }

@@ -3,12 +3,12 @@
 //! A row that is not there yet needs no comparison, so the first try is `SET NX`, which is twice as fast as a script; rows
 //! that were refused go to the script. Where most rows are known to be there, the script comes first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use larder_base::{EntityKeys, Error, WriteReport, random};
+use larder_base::{EntityKeys, Error, WriteReport};
+use larder_remote::Tries;
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};
 
@@ -29,9 +29,6 @@ const BYTES_PER_TRIP: usize = 1 << 20;
 const ROWS_PER_CALL: usize = 200;
 /// Round trips under way at once per node.
 const LANES: usize = 2;
-/// The first pause before another try; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Rows on their way into one view.
 pub(crate) struct Batch<'a> {
@@ -96,8 +93,7 @@ pub(crate) async fn write(
         report: WriteReport::default(),
     };
     let mut left: Vec<u32> = (0..u32::try_from(batch.keys.len()).unwrap_or(u32::MAX)).collect();
-    let mut pause = FIRST_PAUSE;
-    let mut deadline = Instant::now() + settings.write_timeout;
+    let mut tries = Tries::new(settings.write_timeout);
     settings.meters.write.keys.increment(left.len() as u64);
     loop {
         let before = left.len();
@@ -109,18 +105,15 @@ pub(crate) async fn write(
             return Ok(task.report);
         };
         if left.len() < before {
-            (pause, deadline) = (FIRST_PAUSE, Instant::now() + settings.write_timeout);
+            tries.helped();
         }
         // A second try under `Overwrite` could replace what somebody else wrote meanwhile.
-        if !fault.passes() || batch.rule == Rule::Last || Instant::now() + pause >= deadline {
+        if !fault.passes() || batch.rule == Rule::Last || !tries.again().await {
             return Err(Error::from(fault)
                 .with("rows", batch.keys.len())
                 .with("certainly_written", batch.keys.len() - left.len()));
         }
         settings.meters.write.retries.increment(1);
-        let jitter = Duration::from_micros(random::u64() % (pause.as_micros() as u64 / 2).max(1));
-        tokio::time::sleep(pause / 2 + jitter).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -304,18 +297,34 @@ impl Task<'_> {
         Ok(WriteReport::new((rows.len() - stale) as u64, stale as u64))
     }
 
-    /// Writes rows whose keys were moved already, one by one at the node that the old one named.
+    /// Writes rows whose keys were moved already, at the nodes that the old one named.
     async fn there(
         &self,
         cluster: Option<&Cluster>,
         rows: &[(u32, String)],
     ) -> Result<(usize, usize), Fault> {
-        let (mut stale, mut fresh) = (0, 0);
+        let mut nodes: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (row, to) in rows {
+            nodes.entry(to).or_default().push(*row);
+        }
+        let mut sum = (0, 0);
+        for (to, rows) in nodes {
             let Some(node) = cluster.and_then(|cluster| cluster.named(to)) else {
                 return Err(fault::unserved());
             };
-            let conn = node.writer().conn().await?;
+            let link = node.writer();
+            let conn = link.conn().await?;
+            let counts = self.asking(&conn, &rows).await;
+            let counts = counts.inspect_err(|fault| link.judge(&conn, fault))?;
+            sum = (sum.0 + counts.0, sum.1 + counts.1);
+        }
+        Ok(sum)
+    }
+
+    /// Writes rows one by one to a node that is told that another one named it.
+    async fn asking(&self, conn: &Arc<Conn>, rows: &[u32]) -> Result<(usize, usize), Fault> {
+        let (mut stale, mut fresh) = (0, 0);
+        for row in rows {
             let mut pipeline = match self.batch.rule {
                 Rule::Newest => self.calls(&[*row], 1),
                 Rule::Last => self.sets(&[*row], SetIf::Always),
@@ -326,18 +335,26 @@ impl Task<'_> {
             own.into_iter().for_each(|command| {
                 pipeline.add_command(command);
             });
-            let mut answers = self.send(&conn, &pipeline).await?;
+            let mut answers = self.send(conn, &pipeline).await?;
             if answers.iter().any(lacks_script) {
-                conn.command(&script::load(), self.settings.timeout).await?;
-                answers = self.send(&conn, &pipeline).await?;
+                self.load(conn).await?;
+                answers = self.send(conn, &pipeline).await?;
             }
-            refuse_errors(&conn, &answers)?;
+            refuse_errors(conn, &answers)?;
             if self.batch.rule == Rule::Newest {
                 let counts = counts(answers.get(1))?;
                 (stale, fresh) = (stale + counts.0, fresh + counts.1);
             }
         }
+        self.replicated(conn).await?;
         Ok((stale, fresh))
+    }
+
+    /// Puts the script into a server's cache.
+    async fn load(&self, conn: &Arc<Conn>) -> Result<(), Fault> {
+        let load = script::load();
+        let loaded = conn.command(&load, self.settings.write_patience).await;
+        loaded.map(drop)
     }
 
     fn sets(&self, rows: &[u32], when: SetIf) -> Pipeline {
@@ -375,7 +392,7 @@ impl Task<'_> {
         let mut answers = self.send(conn, &pipeline).await?;
         if answers.iter().any(lacks_script) {
             // A server that was started again, or took over, does not know it. Calls that ran may run again.
-            conn.command(&script::load(), self.settings.timeout).await?;
+            self.load(conn).await?;
             answers = self.send(conn, &pipeline).await?;
         }
         let elsewhere = match cluster {
@@ -439,10 +456,7 @@ impl Task<'_> {
             .arg(replicas)
             .arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1));
         self.settings.meters.write.round_trips.increment(1);
-        match conn
-            .command(&command, self.settings.write_patience + within)
-            .await?
-        {
+        match conn.command(&command, self.settings.write_patience).await? {
             Value::Int(have) if have >= i64::from(replicas) => Ok(()),
             _ => Err(Fault::new(
                 Turn::Later,
@@ -462,15 +476,15 @@ enum SetIf {
     Absent,
 }
 
-fn fault_of(answer: &Value) -> Option<Fault> {
+fn fault_of(conn: &Conn, answer: &Value) -> Option<Fault> {
     match answer {
-        Value::ServerError(error) => Some(fault::of_server(error)),
+        Value::ServerError(error) => Some(conn.refusal(error)),
         _ => None,
     }
 }
 
 fn lacks_script(answer: &Value) -> bool {
-    fault_of(answer).is_some_and(|fault| fault.turn == Turn::NoScript)
+    matches!(answer, Value::ServerError(error) if fault::of_server(error).turn == Turn::NoScript)
 }
 
 /// How many rows a call of the script refused as stale, and how many were not there before.
@@ -487,8 +501,8 @@ fn counts(answer: Option<&Value>) -> Result<(usize, usize), Fault> {
 }
 
 fn refuse_errors(conn: &Arc<Conn>, answers: &[Value]) -> Result<(), Fault> {
-    match answers.iter().find_map(fault_of) {
-        Some(fault) => Err(fault.at(conn.endpoint())),
+    match answers.iter().find_map(|answer| fault_of(conn, answer)) {
+        Some(fault) => Err(fault),
         None => Ok(()),
     }
 }
@@ -497,12 +511,12 @@ fn refuse_errors(conn: &Arc<Conn>, answers: &[Value]) -> Result<(), Fault> {
 fn elsewhere(conn: &Arc<Conn>, rows: &[u32], answers: &[Value]) -> Result<Vec<(u32, String)>, Fault> {
     let mut found = Vec::new();
     for (row, answer) in rows.iter().zip(answers) {
-        match fault_of(answer) {
+        match fault_of(conn, answer) {
             None => {}
             Some(Fault {
                 turn: Turn::Ask(to), ..
             }) => found.push((*row, to)),
-            Some(fault) => return Err(fault.at(conn.endpoint())),
+            Some(fault) => return Err(fault),
         }
     }
     Ok(found)

@@ -72,6 +72,13 @@ impl<T> Fault<T> {
         self
     }
 
+    /// Says in other words what the caller can do, where more is known than whoever made the fault knew.
+    #[must_use]
+    pub fn remedy(mut self, help: impl Into<Cow<'static, str>>) -> Self {
+        self.said.help = help.into();
+        self
+    }
+
     /// The kind of error that the caller gets.
     pub fn kind(&self) -> ErrorKind {
         self.said.kind
@@ -95,6 +102,27 @@ impl<T: Turns> Fault<T> {
             format!("{} did not answer in time", T::BACKEND),
             "check the server's load and the network, or raise `timeout`",
         )
+    }
+
+    /// Something comes all the time, and not to an end.
+    pub fn slow() -> Self {
+        Self::new(
+            T::GIVE,
+            ErrorKind::Timeout,
+            format!("{} answers too slowly", T::BACKEND),
+            "ask for less at once, check the network, or raise `timeout`",
+        )
+    }
+
+    /// One of both sides does not trust the other's certificate, or does not speak TLS as the other does.
+    pub fn tls(told: impl ToString) -> Self {
+        Self::new(
+            T::GIVE,
+            ErrorKind::Config,
+            format!("{} and this store do not agree about TLS", T::BACKEND),
+            "check the server's certificate, the host name in its address, and `tls: { ca, cert, key }`",
+        )
+        .told(told)
     }
 
     /// The caller's deadline passed.
@@ -151,11 +179,11 @@ impl<T> From<Fault<T>> for Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[derive(Debug, Clone, PartialEq)]
-    enum Turn {
+    pub(crate) enum Turn {
         Reconnect,
         Silent,
         Give,
@@ -172,13 +200,14 @@ mod tests {
         }
     }
 
-    type Own = Fault<Turn>;
+    pub(crate) type Own = Fault<Turn>;
 
     #[test]
     fn common_faults_tell_what_to_do_next() {
         for (fault, turn, kind) in [
             (Own::silent(), Turn::Silent, ErrorKind::Timeout),
             (Own::late(), Turn::Give, ErrorKind::Timeout),
+            (Own::slow(), Turn::Give, ErrorKind::Timeout),
             (Own::unreachable("no"), Turn::Reconnect, ErrorKind::Unavailable),
             (Own::broken("eof"), Turn::Reconnect, ErrorKind::Unavailable),
         ] {
@@ -195,6 +224,11 @@ mod tests {
         assert_eq!(
             error.chain(),
             "the connection to thing broke (server=h:1); check that thing is running and reachable: eof"
+        );
+        let error = Error::from(Own::tls("unknown").remedy("trust it"));
+        assert_eq!(
+            error.chain(),
+            "thing and this store do not agree about TLS; trust it: unknown"
         );
         let error = Error::from(Own::late());
         assert_eq!(

@@ -1,11 +1,14 @@
 //! How are servers verified? By the machine's authorities or named ones, and perhaps with a certificate of our own.
 
+use std::error::Error as StdError;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_base::{Error, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, Error as TlsError};
 use serde::Deserialize;
 
 /// `tls:`
@@ -58,6 +61,53 @@ pub fn tls_client(tls: &TlsConfig, resolve: impl Fn(&Path) -> PathBuf) -> Result
         }
     };
     Ok(Arc::new(config))
+}
+
+/// Why one of both sides refuses the other for good, where that is what an error means, in whatever it is wrapped.
+///
+/// A connection that broke during the handshake, and one that was damaged later, are none of that.
+pub fn tls_refusal(error: &(dyn StdError + 'static)) -> Option<String> {
+    use AlertDescription as Alert;
+    let found = tls_error(error)?;
+    let for_good = match found {
+        TlsError::InvalidCertificate(_)
+        | TlsError::InvalidMessage(_)
+        | TlsError::NoCertificatesPresented
+        | TlsError::PeerIncompatible(_)
+        | TlsError::UnsupportedNameType => true,
+        TlsError::AlertReceived(alert) => matches!(
+            alert,
+            Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRequired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::HandshakeFailure
+                | Alert::InsufficientSecurity
+                | Alert::NoCertificate
+                | Alert::ProtocolVersion
+                | Alert::UnknownCA
+                | Alert::UnrecognisedName
+                | Alert::UnsupportedCertificate
+        ),
+        _ => false,
+    };
+    for_good.then(|| found.to_string())
+}
+
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
+    if let Some(found) = error.downcast_ref::<TlsError>() {
+        return Some(found);
+    }
+    // Both keep what they wrap from `source`.
+    if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        return tls_error(inner);
+    }
+    if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+        return tls_error(&**shared);
+    }
+    error.source().and_then(tls_error)
 }
 
 fn roots(tls: &TlsConfig, resolve: &impl Fn(&Path) -> PathBuf) -> Result<rustls::RootCertStore> {
@@ -127,6 +177,20 @@ mod tests {
             ..TlsConfig::default()
         };
         assert!(refused(&ours).contains("no certificate in it"));
+    }
+
+    #[test]
+    fn refusals_are_told_from_broken_lines() {
+        let refused = |error: TlsError| {
+            let wrapped: Arc<dyn StdError + Send + Sync> = Arc::new(io::Error::other(error));
+            tls_refusal(&io::Error::other(wrapped))
+        };
+        let unknown = rustls::CertificateError::UnknownIssuer;
+        assert!(refused(unknown.into()).is_some_and(|told| told.contains("UnknownIssuer")));
+        assert!(refused(TlsError::AlertReceived(AlertDescription::CertificateRequired)).is_some());
+        assert!(refused(TlsError::AlertReceived(AlertDescription::InternalError)).is_none());
+        assert!(refused(TlsError::DecryptError).is_none());
+        assert!(tls_refusal(&io::Error::from(io::ErrorKind::ConnectionReset)).is_none());
     }
 
     #[test]

@@ -4,26 +4,31 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::Meters;
+use crate::{Meters, Pulse};
 
-/// A stream to a server that counts its bytes.
+/// How long bytes may be on their way to a machine that does not confirm them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNCONFIRMED: Duration = Duration::from_secs(10);
+
+/// A stream to a server that counts its bytes and notes its signs of life.
 pub struct Wire {
     stream: Box<dyn Stream>,
     meters: Arc<Meters>,
-    moved: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
+    /// Whether there was no room for bytes when some were written last.
+    full: bool,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects over TCP: bytes go at once, and a peer that is gone without a word is noticed on idle connections, too.
+/// Connects over TCP: bytes go at once, and a machine that is gone without a word is noticed, on idle connections, too.
 ///
 /// # Errors
 /// What the operating system says.
@@ -33,7 +38,11 @@ pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(15))
         .with_interval(Duration::from_secs(5));
-    socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    let socket = socket2::SockRef::from(&tcp);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Nothing is probed while bytes wait to be confirmed, and they are sent again for a quarter of an hour.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
     Ok(tcp)
 }
 
@@ -44,16 +53,17 @@ pub fn is_local(host: &str) -> bool {
 }
 
 impl Wire {
-    /// Counts a stream. `moved` counts bytes in both directions, by which life is told from silence.
+    /// Counts a stream; `pulse` is told of its signs of life.
     pub fn new(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         meters: Arc<Meters>,
-        moved: Arc<AtomicU64>,
+        pulse: Arc<Pulse>,
     ) -> Self {
         Self {
             stream: Box::new(stream),
             meters,
-            moved,
+            pulse,
+            full: false,
         }
     }
 }
@@ -68,7 +78,7 @@ impl AsyncRead for Wire {
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let count = (buffer.filled().len() - before) as u64;
         if count > 0 {
-            self.moved.fetch_add(count, Ordering::Relaxed);
+            self.pulse.sign();
             self.meters.received.increment(count);
         }
         result
@@ -78,9 +88,16 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = &result {
-            self.moved.fetch_add(*count as u64, Ordering::Relaxed);
-            self.meters.sent.increment(*count as u64);
+        match &result {
+            Poll::Ready(Ok(count)) => {
+                self.meters.sent.increment(*count as u64);
+                // The other side made room: it takes what is sent, if slowly.
+                if std::mem::take(&mut self.full) {
+                    self.pulse.sign();
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.full = true,
         }
         result
     }
@@ -109,15 +126,31 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn bytes_of_both_directions_are_counted() {
+    async fn a_machine_that_is_gone_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let tcp = dial("127.0.0.1", port).await.unwrap();
+        let socket = socket2::SockRef::from(&tcp);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNCONFIRMED));
+        assert!(socket.keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_a_sign_of_life_and_what_goes_only_after_there_was_no_room() {
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let moved = Arc::new(AtomicU64::new(0));
-        let mut wire = Wire::new(ours, Arc::new(Meters::new("thing", "online")), moved.clone());
+        let pulse = Arc::new(Pulse::new());
+        let mut wire = Wire::new(ours, Arc::new(Meters::new("thing", "online")), pulse.clone());
         wire.write_all(b"hello").await.unwrap();
+        assert_eq!(pulse.signs(), 0);
         theirs.write_all(b"you").await.unwrap();
         let mut answer = [0; 3];
         wire.read_exact(&mut answer).await.unwrap();
-        assert_eq!((&answer, moved.load(Ordering::Relaxed)), (b"you", 8));
+        assert_eq!((&answer, pulse.signs()), (b"you", 1));
+        let mut taken = [0; 105];
+        let (sent, read) = tokio::join!(wire.write_all(&[7; 100]), theirs.read_exact(&mut taken));
+        assert!(sent.is_ok() && read.is_ok());
+        assert_eq!(pulse.signs(), 2);
     }
 }

@@ -216,7 +216,9 @@ pub(crate) fn needs_look(of: ValueType) -> bool {
 fn not_a_row(bytes: &[u8]) -> Error {
     match bytes {
         [FORMAT, flags, ..] if bytes.len() >= HEADER => {
-            Error::corrupt("the packed row uses a feature this version does not know").with("flags", flags)
+            Error::corrupt("the packed row uses a feature this version does not know")
+                .with("flags", flags)
+                .help("upgrade larder, or rebuild the view with `larder materialize --rebuild`")
         }
         [format, ..] if *format > FORMAT => Error::corrupt("the packed row is of a newer format")
             .with("format", format)

@@ -4,13 +4,11 @@ pub(crate) mod pool;
 
 use std::collections::HashMap;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_base::ErrorKind;
-use larder_remote::{Meters, Wire, dial};
+use larder_remote::{Meters, Pulse, Wire, dial};
 use parking_lot::Mutex;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -78,8 +76,8 @@ impl Access {
     }
 
     async fn dial_one(&self, host: &Host, port: u16, patience: Duration) -> Result<Conn, Fault> {
-        let moved = Arc::new(AtomicU64::new(0));
-        let wire = open(host, port, self.meters.clone(), moved.clone())
+        let pulse = Arc::new(Pulse::new());
+        let wire = open(host, port, self.meters.clone(), pulse.clone())
             .await
             .map_err(Fault::unreachable)?;
         let mut config = self.client.clone();
@@ -109,7 +107,7 @@ impl Access {
         let conn = Conn {
             client,
             driver,
-            moved,
+            pulse,
             name: told(host, port),
             prepared: self.prepared.then(Mutex::default),
         };
@@ -122,11 +120,13 @@ impl Access {
     }
 
     /// Settings of a session. Each lookup is one probe of an index, so nothing is gained by planning anew or by
-    /// compiling; the server itself gives up a statement that nobody waits for any more.
+    /// compiling. The server tells of somebody's lock before patience ends, and gives up a statement that nobody waits
+    /// for any more.
     fn session(&self, patience: Duration) -> String {
-        let limit = patience.as_millis().saturating_mul(2).clamp(1, 1 << 30);
+        let millis = |time: Duration| time.as_millis().clamp(1, 1 << 30);
+        let (lock, limit) = (millis(patience / 2), millis(patience * 2));
         let own = format!(
-            "-c statement_timeout={limit} -c lock_timeout={limit} -c idle_in_transaction_session_timeout={limit} \
+            "-c statement_timeout={limit} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={limit} \
              -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
         );
         match self.client.get_options() {
@@ -152,7 +152,7 @@ pub(crate) type Parameter<'a> = &'a (dyn ToSql + Sync);
 pub(crate) struct Conn {
     client: Client,
     driver: AbortHandle,
-    moved: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
     name: String,
     /// Statements that were prepared here; none where a pooler would lose them.
     prepared: Option<Mutex<HashMap<String, Prepared>>>,
@@ -235,35 +235,15 @@ impl Conn {
         }
     }
 
-    /// Waits as long as bytes come or go, and gives up when none does for `limit`.
+    /// Waits as long as the server gives signs of life.
     async fn patient<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Fault> {
-        let mut call = pin!(call);
-        let mut seen = self.moved.load(Ordering::Relaxed);
-        for _ in 0..PATIENCE {
-            match timeout(limit, &mut call).await {
-                Ok(result) => {
-                    return result.map_err(|error| fault::of_client(&error).at(&self.name));
-                }
-                Err(_) => {
-                    let now = self.moved.load(Ordering::Relaxed);
-                    if now == seen {
-                        return Err(Fault::silent().at(&self.name));
-                    }
-                    seen = now;
-                }
-            }
-        }
-        let slow = Fault::new(
-            Turn::Give,
-            ErrorKind::Timeout,
-            "postgres answers too slowly",
-            "ask for less at once, check the network, or raise `timeout`",
-        );
-        Err(slow.at(&self.name))
+        let answer = self.pulse.patient(limit, PATIENCE, call).await;
+        let answer = answer.and_then(|answer| answer.map_err(|error| fault::of_client(&error)));
+        answer.map_err(|fault| fault.at(&self.name))
     }
 }
 
@@ -324,14 +304,14 @@ impl std::fmt::Debug for Conn {
     }
 }
 
-/// Reaches a host. `moved` counts bytes in both directions, by which life is told from silence.
-async fn open(host: &Host, port: u16, meters: Arc<Meters>, moved: Arc<AtomicU64>) -> io::Result<Wire> {
+/// Reaches a host; `pulse` is told of signs of life.
+async fn open(host: &Host, port: u16, meters: Arc<Meters>, pulse: Arc<Pulse>) -> io::Result<Wire> {
     let wire = match host {
-        Host::Tcp(host) => Wire::new(dial(host, port).await?, meters, moved),
+        Host::Tcp(host) => Wire::new(dial(host, port).await?, meters, pulse),
         #[cfg(unix)]
         Host::Unix(folder) => {
             let socket = folder.join(format!(".s.PGSQL.{port}"));
-            Wire::new(UnixStream::connect(socket).await?, meters, moved)
+            Wire::new(UnixStream::connect(socket).await?, meters, pulse)
         }
     };
     Ok(wire)

@@ -95,6 +95,7 @@ impl Address {
                 "holds a fragment: TLS is always verified; name your authority with `tls: { ca: FILE }`",
             ));
         }
+        check_options(url.scheme(), url.query().unwrap_or_default())?;
         let no_port = url.port().is_none();
         let info = url
             .into_connection_info()
@@ -116,6 +117,32 @@ impl Address {
             database: settings.db(),
         })
     }
+}
+
+/// Refuses options that mean nothing here. Values are never told, nor what looks like a piece of a password.
+fn check_options(scheme: &str, query: &str) -> Result<()> {
+    let known: &[&str] = match scheme.ends_with("unix") {
+        true => &["db", "user", "pass"],
+        false => &[],
+    };
+    let names = query.split('&').filter(|option| !option.is_empty());
+    let mut names = names.map(|option| option.split_once('=').unwrap_or((option, "")));
+    let Some((name, value)) = names.find(|(name, _)| !known.contains(name)) else {
+        return Ok(());
+    };
+    // Behind a special character in a password stands another piece of it.
+    let piece = value.is_empty() || query.contains('@') || query.contains("pass=");
+    let error = Error::config("a Redis address has an option that is not known");
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    Err(match name {
+        "db" => error
+            .with("option", name)
+            .help("write the database behind the host: redis://host:port/3"),
+        _ if !piece && name.bytes().all(is_word) => error
+            .with("option", name)
+            .help("remove it; what can be chosen are options of the store in `larder.yaml`"),
+        _ => error.help("remove what stands behind the `?`; in a password write %3F for it"),
+    })
 }
 
 #[cfg(test)]
@@ -157,13 +184,28 @@ mod tests {
             "redis://u:hunter2@h/x",
             "rediss://u:hunter2@h#insecure",
             "redis://u:hunter2@0.0.0.0",
+            "redis://u:1?hunter2@h",
+            "redis://u:1?hunter2=x@h",
+            "redis://h?x=hunter2",
+            "redis://h?db=hunter2",
+            "redis+unix:///x?password=hunter2",
+            "redis+unix:///x?pass=a&hunter2=1",
+            "redis+unix:///x?pass=a&hunter2",
         ] {
             let error = Address::parse(text, 1).expect_err(text);
             let told = format!("{error:?} {}", error.chain());
             assert!(
-                !told.contains("hunter2") && told.contains("redis://[user"),
+                !told.contains("hunter2") && (told.contains("redis://[user") || text.contains('?')),
                 "{told}"
             );
+        }
+        for (text, named) in [
+            ("redis://h?db=3", "redis://host:port/3"),
+            ("redis://h/?foo=bar", "option=foo"),
+            ("unix:///x?db=1&foo=bar", "option=foo"),
+        ] {
+            let told = Address::parse(text, 1).expect_err(text).chain();
+            assert!(told.contains(named) && !told.contains("bar"), "{told}");
         }
         assert!(!format!("{:?}", parse("redis://u:hunter2@h")).contains("hunter2"));
     }

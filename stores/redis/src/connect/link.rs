@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use larder_base::random;
+use larder_base::{ErrorKind, random};
 use parking_lot::Mutex;
 
 use super::address::Endpoint;
@@ -134,7 +134,9 @@ impl Link {
     /// Gives a connection up where the fault says that it is of no use.
     pub(crate) fn judge(&self, conn: &Arc<Conn>, fault: &Fault) {
         self.access.meters.fault(fault.kind());
-        if matches!(fault.turn, Turn::Reconnect | Turn::Silent) {
+        // What is too slow is behind with answers, for which others would wait, too.
+        let late = fault.kind() == ErrorKind::Timeout;
+        if late || matches!(fault.turn, Turn::Reconnect | Turn::Silent) {
             tracing::debug!(node = %conn.endpoint(), turn = ?fault.turn, "gave up a connection to redis");
             self.drop_conn(conn);
         }

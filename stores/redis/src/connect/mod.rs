@@ -7,16 +7,15 @@ pub(crate) mod sentinel;
 pub(crate) mod wire;
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_base::{ErrorKind, Secret};
-use larder_remote::Meters;
+use larder_remote::{Meters, Pulse, tls_refusal};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult, Value,
+    AsyncConnectionConfig, Cmd, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult, ServerError,
+    Value,
 };
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -40,6 +39,8 @@ pub(crate) struct Access {
     pub(crate) tls: Option<TlsConnector>,
     pub(crate) allow_plaintext: bool,
     pub(crate) connect_timeout: Duration,
+    /// Whether each server holds its data by itself: it is neither a node of a cluster nor a sentinel.
+    pub(crate) alone: bool,
     pub(crate) meters: Arc<Meters>,
 }
 
@@ -87,10 +88,13 @@ impl Access {
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Conn, Fault> {
-        let moved = Arc::new(AtomicU64::new(0));
-        let wire = wire::open(endpoint, self.tls.as_ref(), self.meters.clone(), moved.clone())
+        let pulse = Arc::new(Pulse::new());
+        let wire = wire::open(endpoint, self.tls.as_ref(), self.meters.clone(), pulse.clone())
             .await
-            .map_err(Fault::unreachable)?;
+            .map_err(|error| match tls_refusal(&error) {
+                Some(told) => Fault::tls(told),
+                None => Fault::unreachable(error),
+            })?;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
@@ -100,12 +104,17 @@ impl Access {
             .await
             .map_err(|error| fault::of_client(&error))?;
         let driver = tokio::spawn(driver).abort_handle();
-        Ok(Conn {
+        let conn = Conn {
             mux,
             driver,
-            moved,
+            pulse,
             endpoint: endpoint.clone(),
-        })
+            alone: self.alone,
+        };
+        if self.alone {
+            conn.check_alone(self.connect_timeout).await?;
+        }
+        Ok(conn)
     }
 
     fn info(&self) -> Result<RedisConnectionInfo, Fault> {
@@ -128,14 +137,15 @@ impl Access {
 pub(crate) struct Conn {
     mux: MultiplexedConnection,
     driver: AbortHandle,
-    moved: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
     endpoint: Endpoint,
+    alone: bool,
 }
 
 impl Conn {
-    /// Whether the connection still has somebody who drives it.
+    /// Whether the connection still has somebody who drives it, and somebody at the other end.
     pub(crate) fn is_alive(&self) -> bool {
-        !self.driver.is_finished()
+        !self.driver.is_finished() && !self.pulse.is_silent()
     }
 
     /// Who is at the other end.
@@ -147,8 +157,32 @@ impl Conn {
     pub(crate) async fn command(&self, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
         let mut mux = self.mux.clone();
         match self.patient(limit, mux.send_packed_command(command)).await? {
-            Value::ServerError(error) => Err(fault::of_server(&error).at(&self.endpoint)),
+            Value::ServerError(error) => Err(self.refusal(&error)),
             value => Ok(value),
+        }
+    }
+
+    /// What an error of this server means.
+    pub(crate) fn refusal(&self, error: &ServerError) -> Fault {
+        let fault = fault::of_server(error);
+        let fault = match fault.turn {
+            Turn::Moved { .. } | Turn::Ask(_) | Turn::Split if self.alone => fault::is_cluster(),
+            _ => fault,
+        };
+        fault.at(&self.endpoint)
+    }
+
+    /// Refuses a server of another kind. One that does not tell its kind is taken for what it should be.
+    async fn check_alone(&self, limit: Duration) -> Result<(), Fault> {
+        match self.command(&redis::cmd("HELLO"), limit).await {
+            Ok(told) => match mode(&told) {
+                Some(b"cluster") => Err(fault::is_cluster().at(&self.endpoint)),
+                Some(b"sentinel") => Err(fault::is_sentinel().at(&self.endpoint)),
+                _ => Ok(()),
+            },
+            Err(fault) if matches!(fault.turn, Turn::Reconnect | Turn::Silent) => Err(fault),
+            // Older than the question.
+            Err(_) => Ok(()),
         }
     }
 
@@ -171,34 +205,26 @@ impl Conn {
         }
     }
 
-    /// Waits as long as bytes come or go, and gives up when none does for `limit`.
+    /// Waits as long as the server gives signs of life.
     async fn patient<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Fault> {
-        let mut call = pin!(call);
-        let mut seen = self.moved.load(Ordering::Relaxed);
-        for _ in 0..PATIENCE {
-            match timeout(limit, &mut call).await {
-                Ok(result) => return result.map_err(|error| fault::of_client(&error).at(&self.endpoint)),
-                Err(_) => {
-                    let now = self.moved.load(Ordering::Relaxed);
-                    if now == seen {
-                        return Err(Fault::silent().at(&self.endpoint));
-                    }
-                    seen = now;
-                }
-            }
-        }
-        let slow = Fault::new(
-            Turn::Give,
-            ErrorKind::Timeout,
-            "redis answers too slowly",
-            "ask for less at once, check the network, or raise `timeout`",
-        );
-        Err(slow.at(&self.endpoint))
+        let answer = self.pulse.patient(limit, PATIENCE, call).await;
+        let answer = answer.and_then(|answer| answer.map_err(|error| fault::of_client(&error)));
+        answer.map_err(|fault| fault.at(&self.endpoint))
     }
+}
+
+/// What a server says it is, among names and values: `standalone`, `cluster` or `sentinel`.
+fn mode(told: &Value) -> Option<&[u8]> {
+    let Value::Array(parts) = told else { return None };
+    let mut pairs = parts.chunks_exact(2);
+    pairs.find_map(|pair| match pair {
+        [Value::BulkString(name), Value::BulkString(value)] if name == b"mode" => Some(value.as_slice()),
+        _ => None,
+    })
 }
 
 impl Drop for Conn {

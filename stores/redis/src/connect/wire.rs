@@ -2,9 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use larder_remote::{Meters, Wire, dial};
+use larder_remote::{Meters, Pulse, Wire, dial};
 use rustls::pki_types::ServerName;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -12,26 +11,26 @@ use tokio_rustls::TlsConnector;
 
 use super::address::Endpoint;
 
-/// Connects. `moved` counts bytes in both directions, by which life is told from silence.
+/// Connects; `pulse` is told of signs of life.
 pub(crate) async fn open(
     endpoint: &Endpoint,
     tls: Option<&TlsConnector>,
     meters: Arc<Meters>,
-    moved: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
 ) -> io::Result<Wire> {
     let wire = match endpoint {
         Endpoint::Tcp(host, port) => {
             let tcp = dial(host, *port).await?;
             match tls {
-                None => Wire::new(tcp, meters, moved),
+                None => Wire::new(tcp, meters, pulse),
                 Some(tls) => {
                     let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                    Wire::new(tls.connect(name, tcp).await?, meters, moved)
+                    Wire::new(tls.connect(name, tcp).await?, meters, pulse)
                 }
             }
         }
         #[cfg(unix)]
-        Endpoint::Unix(path) => Wire::new(UnixStream::connect(path).await?, meters, moved),
+        Endpoint::Unix(path) => Wire::new(UnixStream::connect(path).await?, meters, pulse),
         #[cfg(not(unix))]
         Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
     };

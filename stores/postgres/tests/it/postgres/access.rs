@@ -51,11 +51,43 @@ async fn users_sockets_and_rights() {
     assert_eq!(read(&reader, &view, &[1]).await.expect("a read"), [Some((1, 1))]);
     let error = write(&reader, &view, &[(1, 2, 2)]).await.expect_err("no right");
     assert_eq!(error.kind(), ErrorKind::Denied, "{}", error.chain());
-    let health = reader.check().await.expect("an answer");
     assert!(
-        health.warnings.iter().any(|told| told.contains("GRANT")),
-        "{:?}",
-        health.warnings
+        error
+            .remedy()
+            .is_some_and(|help| help.contains(r#"SELECT on "mine"."larder_versions""#)),
+        "{}",
+        error.chain()
+    );
+    let health = reader.check().await.expect("an answer");
+    let told = health.warnings.join("; ");
+    assert!(
+        told.contains(r#"GRANT INSERT, UPDATE, DELETE ON "mine"."larder_online_shop" TO "reader""#)
+            && told.contains(r#"GRANT SELECT ON "mine"."larder_versions" TO "reader""#),
+        "{told}"
+    );
+    // What the documentation lists is enough, and nothing is left to complain about.
+    server.sql(
+        "GRANT INSERT, UPDATE, DELETE ON mine.larder_online_shop TO reader; GRANT SELECT ON mine.larder_versions TO reader",
+    );
+    works(&reader).await;
+    reader
+        .reclaim(view.project(), &[view.generation()])
+        .await
+        .expect("a removal");
+    server.sql("REVOKE INSERT ON mine.larder_online_shop FROM reader");
+    let warnings = reader.check().await.expect("an answer").warnings;
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("may not INSERT in"),
+        "{warnings:?}"
+    );
+    // Nothing is there yet, and nothing may be made.
+    server.sql("CREATE SCHEMA empty; GRANT USAGE ON SCHEMA empty TO reader");
+    let mut empty = config("reader:hunter2", "postgres");
+    empty.schema = "empty".to_owned();
+    let warnings = open(&empty).check().await.expect("an answer").warnings;
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("GRANT USAGE, CREATE"),
+        "{warnings:?}"
     );
 
     let wrong = refused(&config("writer:hunter22", "postgres")).await;

@@ -50,6 +50,21 @@ async fn tables_are_made_once_and_have_a_version() {
         .await
         .expect_err("too new");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+    // Nobody else touches it either: what writes it for the first time, and what asks whose it is.
+    let view = layout("shop", "v", 1);
+    for error in [
+        write(&open(&config), &view, &[(1, 1, 1)])
+            .await
+            .expect_err("too new"),
+        open(&config).identity(view.project()).await.expect_err("too new"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+    }
+    let warnings = open(&config).check().await.expect("an answer").warnings;
+    assert!(
+        warnings.iter().any(|told| told.contains("newer larder")),
+        "{warnings:?}"
+    );
     // A table that was dropped is made again, and has another identity.
     let shop2 = changes("shop-2");
     server.sql(r#"DROP TABLE "fea""tures"."F online_shop-2""#);
@@ -61,6 +76,47 @@ async fn tables_are_made_once_and_have_a_version() {
     server.sql(r#"TRUNCATE "fea""tures"."F online_shop-2""#);
     assert_eq!(store.identity(&shop2.project).await.expect("an answer"), None);
     assert_ne!(store.prepare(&shop2).await.expect("prepared"), again);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL; cargo xtask test finds or fetches it"]
+async fn projects_whose_names_begin_alike_live_side_by_side() {
+    let server = Server::start();
+    let store = open(&PostgresConfig::new(server.url()));
+    let projects = [
+        "app",
+        "app_expires",
+        "app_expiry",
+        "app_pkey",
+        "app_key",
+        "key_app",
+        "expiry_app",
+    ];
+    for project in projects {
+        store.prepare(&changes(project)).await.expect(project);
+        let view = layout(project, "v", 1);
+        write(&store, &view, &[(1, 1, 1)]).await.expect(project);
+        assert_eq!(read(&store, &view, &[1]).await.expect(project), [Some((1, 1))]);
+    }
+    // An index or a view is no table.
+    server.sql("CREATE VIEW larder_online_shop AS SELECT 1 AS one");
+    let error = store
+        .prepare(&changes("shop"))
+        .await
+        .expect_err("somebody else's");
+    assert!(error.chain().contains("42P07"), "{}", error.chain());
+    // Nor is a table of ours whose version nobody knows.
+    server.sql("CREATE TABLE larder_online_other (a text)");
+    let error = store
+        .prepare(&changes("other"))
+        .await
+        .expect_err("somebody else's");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
+    assert!(
+        error
+            .remedy()
+            .is_some_and(|help| help.contains("larder_online_other"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

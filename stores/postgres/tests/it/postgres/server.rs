@@ -1,10 +1,10 @@
 //! A real server for one test: made in a temporary folder, started on a free port, gone with the test, whatever ends it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -175,6 +175,29 @@ impl Server {
             .unwrap_or_else(|| panic!("psql failed: {text}"))
     }
 
+    /// Runs SQL in a transaction that stays open until what this answers is dropped.
+    pub(crate) fn hold(&self, text: &str) -> Held {
+        let mut psql = Command::new(program("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-U", "postgres", "-d", "postgres", "-h"])
+            .arg(self.folder.path())
+            .args(["-p", &self.port.to_string()])
+            .envs(libraries())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql");
+        let mut words = psql.stdin.take().expect("a pipe");
+        writeln!(words, "BEGIN; {text}; SELECT 'held';").expect("psql reads");
+        let told = BufReader::new(psql.stdout.take().expect("a pipe"));
+        let held = told.lines().map_while(Result::ok).any(|line| line == "held");
+        assert!(held, "psql failed: {text}");
+        Held {
+            psql,
+            words: Some(words),
+        }
+    }
+
     fn try_sql(&self, text: &str) -> Option<String> {
         let output = Command::new(program("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
@@ -197,6 +220,21 @@ impl Server {
             .status
             .success()
             .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+/// An open transaction, rolled back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    psql: Child,
+    words: Option<ChildStdin>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // At the end of what it reads it signs off.
+        self.words = None;
+        let _ = self.psql.wait();
     }
 }
 

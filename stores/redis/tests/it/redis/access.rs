@@ -99,6 +99,43 @@ async fn unix_sockets() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask test fetches it"]
+async fn a_server_of_another_kind_is_told() {
+    let (alone, node) = (
+        Server::start(),
+        Server::with(&["--cluster-enabled", "yes", "--save", ""]),
+    );
+    let sentinel = Server::sentinel(&format!("sentinel monitor features 127.0.0.1 {} 1", alone.port));
+    let view = layout("shop", "v", 1);
+    let cases = [
+        (RedisConfig::new(node.url()), "name its nodes with `cluster:`"),
+        (
+            RedisConfig::new(format!("{}/3", node.url())),
+            "name its nodes with `cluster:`",
+        ),
+        (RedisConfig::new(sentinel.url()), "`sentinel: { master, nodes }`"),
+        (RedisConfig::cluster([alone.url()]), "this redis is no cluster"),
+        (RedisConfig::cluster([sentinel.url()]), "this redis is no cluster"),
+        (
+            RedisConfig::sentinel("features", [alone.url()]),
+            "this redis is no sentinel",
+        ),
+    ];
+    for (config, part) in cases {
+        let store = open(&config);
+        for error in [
+            read(&store, &view, &[1]).await.expect_err("no answer"),
+            write(&store, &view, &[(1, 1, 1)]).await.expect_err("no way"),
+            store.check().await.expect_err("nothing works"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Config, "{config:?}: {}", error.chain());
+            assert!(error.chain().contains(part), "{config:?}: {}", error.chain());
+        }
+    }
+    works(&alone.config()).await;
+}
+
 /// An authority, a server's certificate of it, and a client's, made with `openssl`.
 fn certificates(folder: &Path) {
     let run = |words: &str| {
@@ -171,10 +208,15 @@ async fn tls_is_verified_in_both_directions() {
         serde_json::json!({ "ca": file("other.pem"), "cert": file("client.pem"), "key": file("client.key") }),
         serde_json::json!({ "ca": ca }),
     ] {
-        let error = read(&open(&with(wrong.clone())), &view, &[1])
-            .await
-            .expect_err("not trusted");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{wrong}: {}", error.chain());
+        let store = open(&with(wrong.clone()));
+        let error = read(&store, &view, &[1]).await.expect_err("not trusted");
+        assert_eq!(error.kind(), ErrorKind::Config, "{wrong}: {}", error.chain());
+        assert!(error.to_string().contains("TLS"), "{error}");
+        // Nobody tries for ten seconds what will never work.
+        let started = std::time::Instant::now();
+        let error = write(&store, &view, &[(1, 2, 2)]).await.expect_err("not trusted");
+        assert_eq!(error.kind(), ErrorKind::Config, "{wrong}: {}", error.chain());
+        assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
     }
     for wrong in [
         serde_json::json!({ "ca": file("missing.pem") }),

@@ -7,7 +7,7 @@ use larder_conformance::eventually;
 use larder_redis::ReadFrom;
 
 use super::cluster_kit::{Cluster, Configured, shared};
-use super::common::{batch, layout, open, read, read_with, request, write};
+use super::common::{batch, keys, layout, open, read, read_with, request, write};
 use super::server::Server;
 
 const KEYS: i64 = 3_000;
@@ -90,6 +90,37 @@ async fn rows_are_spread_and_read_in_one_round_trip_per_node() {
             .iter()
             .all(Option::is_some)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask test fetches it"]
+async fn replicas_are_waited_for_where_a_slot_moves_to() {
+    let cluster = Cluster::start(false);
+    let mut config = cluster.config();
+    config.wait = serde_json::from_value(serde_json::json!({ "replicas": 1 })).expect("a wait");
+    let store = open(&config);
+    let view = layout("shop", "a", 1);
+    write(&store, &view, &rows(1)).await.expect("a write");
+    let (from, to) = (&cluster.servers[0], &cluster.servers[1]);
+    let any = "local key = redis.call('RANDOMKEY') return redis.call('CLUSTER', 'KEYSLOT', key)";
+    let slot: u16 = from.cli(&["EVAL", any, "0"]).parse().expect("a slot");
+    let in_slot = "local own = {} for _, key in ipairs(redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], 9)) do \
+                   own[#own + 1] = (string.gsub(key, '.', function(c) return string.format('%02x', string.byte(c)) end)) end \
+                   return own";
+    let own = from.cli(&["EVAL", in_slot, "0", &slot.to_string()]);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let is_own = |name: &i64| own.contains(&hex(keys(&view, &[*name]).get(0).expect("a key")));
+    let name = all().into_iter().find(is_own).expect("a key of the slot");
+    let handle = tokio::runtime::Handle::current();
+    cluster.migrate(slot, from, to, || {
+        to.cli(&["CONFIG", "RESETSTAT"]);
+        // Of a view that is new here, so that the old node has no such key.
+        let fresh = layout("shop", "b", 2);
+        let rows = [(name, 1, 1)];
+        let written = tokio::task::block_in_place(|| handle.block_on(write(&store, &fresh, &rows)));
+        assert_eq!(written.expect("a write").written, 1);
+        assert!(!to.info("cmdstat_asking").is_empty() && !to.info("cmdstat_wait").is_empty());
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -184,6 +184,67 @@ async fn a_silent_line_is_left_for_a_new_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server; cargo xtask test fetches it"]
+async fn silence_shows_though_questions_go_out_all_the_time() {
+    let server = Server::start();
+    let proxy = line(&server).await;
+    let mut config = through(&proxy);
+    config.connections = 1;
+    let store = Arc::new(open(&config));
+    let view = layout("shop", "v", 1);
+    write(&*store, &view, &[(1, 1, 1)]).await.expect("a write");
+    read(&*store, &view, &[1]).await.expect("a read");
+    proxy.silence();
+    let mut reads = Vec::new();
+    for _ in 0..30 {
+        let (store, view) = (store.clone(), view.clone());
+        reads.push(tokio::spawn(async move {
+            let started = Instant::now();
+            (read(&*store, &view, &[1]).await, started.elapsed())
+        }));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for read in reads {
+        let (answer, lasted) = read.await.expect("no panic");
+        answer.expect_err("silence");
+        // One timeout, and perhaps one for connecting.
+        assert!(lasted < Duration::from_millis(1_200), "{lasted:?}");
+    }
+    proxy.pass();
+    assert_eq!(eventually(|| read(&*store, &view, &[1])).await, [Some((1, 1))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask test fetches it"]
+async fn a_sweep_begins_anew_where_another_server_answers() {
+    let servers = [Server::start(), Server::start()];
+    let (retired, other) = (layout("shop", "v", 1), layout("shop", "w", 2));
+    let rows: Vec<_> = (0..4_000).map(|key| (key, 1, key)).collect();
+    for server in &servers {
+        write(&open(&server.config()), &retired, &rows)
+            .await
+            .expect("a write");
+    }
+    let proxy = line(&servers[0]).await;
+    let mut config = through(&proxy);
+    config.reclaim_rate = 1_500;
+    let store = Arc::new(open(&config));
+    let sweep = {
+        let (store, project) = (store.clone(), retired.project().clone());
+        let generation = retired.generation();
+        tokio::spawn(async move { store.reclaim(&project, &[generation]).await })
+    };
+    super::server::until("the sweep has begun", || servers[0].cli(&["DBSIZE"]) != "4000");
+    // While it rests, somebody else finds the line cut and makes another one.
+    proxy.point_at(std::net::SocketAddr::from(([127, 0, 0, 1], servers[1].port)));
+    proxy.cut();
+    eventually(|| write(&*store, &other, &[(1, 1, 1)])).await;
+    assert!(!sweep.is_finished());
+    sweep.await.expect("no panic").expect("a sweep");
+    assert_eq!(servers[1].cli(&["DBSIZE"]), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask test fetches it"]
 async fn a_line_that_was_cut_or_half_closed_between_requests_goes_unnoticed() {
     let server = Server::start();
     let proxy = line(&server).await;

@@ -9,6 +9,7 @@ mod cluster_kit;
 mod common;
 mod conformance;
 mod crash;
+mod damage;
 mod faults;
 mod layout;
 mod meters;

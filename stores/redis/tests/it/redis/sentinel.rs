@@ -1,11 +1,15 @@
 //! Is the primary found that sentinels name, and its successor after it died?
 
-use larder_base::{ErrorKind, OnlineStore};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder_base::{ErrorKind, OnlineStore, ReadOptions, Span};
 use larder_conformance::eventually;
 use larder_redis::ReadFrom;
 
 use super::cluster_kit::{Configured, shared};
-use super::common::{layout, open, read, write};
+use super::common::{layout, open, read, read_with, write};
 use super::server::until;
 use super::watched::Watched;
 
@@ -71,6 +75,54 @@ async fn a_frozen_primary_is_left() {
         watched.primary.info("role") == "slave"
     });
     assert_eq!(eventually(|| read(&*store, &view, &[1])).await, [Some((5, 5))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask test fetches it"]
+async fn readers_with_little_time_find_the_successor_of_a_frozen_primary() {
+    let watched = Watched::start();
+    let mut config = watched.config();
+    config.timeout = Span(400_000);
+    config.connect_timeout = Span(400_000);
+    let store = shared(&config);
+    let view = layout("shop", "a", 1);
+    write(&*store, &view, &[(1, 1, 1)]).await.expect("a write");
+    until("the replica has it", || watched.replica.cli(&["DBSIZE"]) == "1");
+    let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let reader = || {
+        let (store, view, stop, good) = (store.clone(), view.clone(), stop.clone(), good.clone());
+        tokio::spawn(async move {
+            // Nobody waits long enough to see that nobody answers.
+            let options = ReadOptions::new().timeout(Duration::from_millis(50));
+            while !stop.load(Ordering::SeqCst) {
+                if read_with(&*store, &view, &[1], options).await.is_ok() {
+                    good.fetch_add(1, Ordering::SeqCst);
+                }
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        })
+    };
+    let readers: Vec<_> = (0..8).map(|_| reader()).collect();
+    until("reads succeed", || good.load(Ordering::SeqCst) > 50);
+    watched.primary.freeze();
+    until("the replica took over", || {
+        watched.replica.info("role") == "master"
+    });
+    let started = std::time::Instant::now();
+    let before = good.load(Ordering::SeqCst);
+    until("reads succeed again", || {
+        good.load(Ordering::SeqCst) > before + 50
+    });
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    stop.store(true, Ordering::SeqCst);
+    for reader in readers {
+        reader.await.expect("no panic");
+    }
+    watched.primary.thaw();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
