@@ -18,17 +18,19 @@ use redis::Cmd;
 /// many were refused as stale and how many had no row before.
 pub(crate) const NEWEST_WINS: &str = r#"
 local stale, fresh = 0, 0
-local unpack32 = struct.unpack
+local unpack = struct.unpack
 for i = 1, #KEYS do
   local key, row, life = KEYS[i], ARGV[2 * i - 1], ARGV[2 * i]
   local old = redis.call('GETRANGE', key, 0, 23)
   local wins = true
   if #old == 0 then
     fresh = fresh + 1
-  elseif #old == 24 and string.byte(old) ~= 0 and string.sub(old, 5, 8) == string.sub(row, 5, 8) then
-    local a, b, c, d = unpack32('>I4I4I4I4', old, 9)
-    local e, f, g, h = unpack32('>I4I4I4I4', row, 9)
-    if a ~= e then wins = a < e
+  elseif #old == 24 then
+    -- Format and generation, then the version bytes.
+    local m, n, a, b, c, d = unpack('>I4I4I4I4I4I4', old)
+    local _, o, e, f, g, h = unpack('>I4I4I4I4I4I4', row)
+    if m < 16777216 or n ~= o then wins = true
+    elseif a ~= e then wins = a < e
     elseif b ~= f then wins = b < f
     elseif c ~= g then wins = c < g
     else wins = d <= h end

@@ -160,7 +160,11 @@ fn masked(line: &str) -> String {
             let end = match chars[start] {
                 quote @ ('"' | '\'') => (start + 1..chars.len()).rfind(|at| chars[*at] == quote),
                 // The brace of a variable ends no value.
-                '$' => Some((start..chars.len()).find(|at| chars[*at] == '}').map_or(chars.len(), |at| at + 1)),
+                '$' => Some(
+                    (start..chars.len())
+                        .find(|at| chars[*at] == '}')
+                        .map_or(chars.len(), |at| at + 1),
+                ),
                 _ => (start..chars.len()).find(|at| matches!(chars[*at], ',' | '}' | ' ')),
             };
             from = star(&mut chars, start, end.unwrap_or(lower.len()));
