@@ -66,7 +66,7 @@ pub use fixture::{Loaded, OfflineFixture, OnlineFixture, RegistryFixture, Source
 pub use offline::{offline_cases, run_offline, run_offline_with};
 pub use online::{online_cases, run_online, run_online_with};
 pub use proxy::FaultProxy;
-pub use race::{Race, RaceReport, eventually};
+pub use race::{Race, RaceReport, eventually, trouble};
 pub use registry::{registry_cases, run_registry, run_registry_with};
 pub use report::{CaseReport, Outcome, Report};
 pub use rng::Rng;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use larder_core::{OnlineStore, Result, ViewLayout};
 
-use crate::Rng;
 use crate::numbers::{layout, read, write};
+use crate::{FaultProxy, Rng};
 
 /// How long a failure may go on before it counts as for ever.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -176,6 +176,23 @@ impl Course {
                 "key {key} is torn"
             );
         }
+    }
+}
+
+/// What [`Race::run`] may be disturbed with: one line after the other is cut, half closed, slow, narrow, or cut in the
+/// middle, and now and then all of them pass.
+///
+/// # Panics
+/// Without lines.
+pub fn trouble(lines: &[FaultProxy], round: u64) {
+    let line = &lines[round as usize % lines.len()];
+    match round % 6 {
+        0 => line.cut(),
+        1 => line.half_close(),
+        2 => line.delay(Duration::from_millis(20)),
+        3 => line.throttle(200_000),
+        4 => line.cut_after(5_000),
+        _ => lines.iter().for_each(FaultProxy::pass),
     }
 }
 

@@ -2,17 +2,14 @@
 //! over asked for again until the deadline?
 
 use std::hash::BuildHasher;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnConsumedCapacity};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use hashbrown::HashTable;
-use larder_base::{
-    Error, ErrorKind, FeatureBlock, OnPartial, OnlineRead, ProjectName, ReadOptions, ReadShape, Result,
-};
-use tokio::time::timeout;
+use larder_base::{ErrorKind, FeatureBlock, OnPartial, OnlineRead, ProjectName, ReadOptions, Result};
+use larder_remote::within;
 
 use crate::call::{Patience, Progress, send};
 use crate::fault::{Fault, Turn, left_over, odd};
@@ -55,7 +52,7 @@ pub(crate) async fn read(
     let mut pages: Vec<Page<'_>> = asked.iter().flat_map(pages).collect();
     if !pages.is_empty() {
         let work = fetch_all(settings, &mut pages, partial);
-        match within(options, partial, work).await {
+        match within(options, work).await {
             // What is missing is told of each row.
             Err(fault) if partial && fault.is_passing() => {}
             result => result?,
@@ -66,24 +63,6 @@ pub(crate) async fn read(
         put(asked, pages, out, partial)?;
     }
     Ok(())
-}
-
-/// Runs a read within its deadline.
-///
-/// Where partial answers are welcome it ends a little earlier, so that there is time to give them.
-async fn within(
-    options: &ReadOptions,
-    partial: bool,
-    read: impl Future<Output = Result<(), Fault>>,
-) -> Result<(), Fault> {
-    let Some(limit) = options.timeout else {
-        return read.await;
-    };
-    let limit = match partial {
-        true => limit - (limit / 10).min(Duration::from_millis(5)),
-        false => limit,
-    };
-    timeout(limit, read).await.unwrap_or_else(|_| Err(Fault::late()))
 }
 
 impl Asked {
@@ -319,15 +298,6 @@ enum Answer<'a> {
     Absent,
     Missing,
     Row(&'a [u8]),
-}
-
-/// Refuses shapes that this store does not know.
-pub(crate) fn check_shapes(request: &OnlineRead) -> Result<()> {
-    let mut views = request.groups.iter().flat_map(|group| &group.views);
-    match views.any(|view| view.shape != ReadShape::Latest) {
-        true => Err(Error::unsupported("the DynamoDB store reads the newest row only")),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]

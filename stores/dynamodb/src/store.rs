@@ -7,14 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use larder_base::error::{Error, Result};
-use larder_base::keys::MAX_KEY_BYTES;
 use larder_base::{
-    BuildContext, Clock, EntityKeys, FeatureBlock, Generation, Health, LayoutChanges, OnlineCapabilities,
-    OnlineDelete, OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture,
-    ReadOptions, ReclaimReport, RowRef, Span, StoreIdentity, ViewLayout, WriteOptions, WriteReport,
-    WriteRule,
+    BuildContext, Clock, FeatureBlock, Generation, Health, LayoutChanges, OnlineCapabilities, OnlineDelete,
+    OnlineRead, OnlineScan, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadFuture, ReadOptions,
+    ReclaimReport, RowRef, StoreIdentity, ViewLayout, WriteOptions, WriteReport, WriteRule,
 };
-use larder_remote::Meters;
+use larder_remote::{Meters, Sent, TOMBSTONE_RETENTION, check_keys, check_rows, check_shapes, kept};
 use metrics::{Counter, counter};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -24,13 +22,8 @@ use crate::config::{Billing, DynamoDbConfig, WriteMode};
 use crate::connect::{Connection, connect};
 use crate::fault::Fault;
 use crate::layout::{self, MAX_ROW_BYTES};
-use crate::write::{Batch, Row};
+use crate::write::Batch;
 use crate::{health, read, sweep, table, write};
-
-/// How long a tombstone refuses older rows.
-const TOMBSTONE_RETENTION: Span = Span::days(7);
-/// How much longer than its view's ttl or retention a row is kept.
-const GRACE: Span = Span::hours(1);
 
 /// DynamoDB as an online store.
 ///
@@ -136,17 +129,15 @@ impl DynamoDbStore {
         out: &mut FeatureBlock,
     ) -> Result<()> {
         out.reset(request);
-        read::check_shapes(request)?;
+        check_shapes(request, "DynamoDB")?;
         Ok(read::read(&self.settings, request, options, out).await?)
     }
 
     /// When a row of a view may go; none where the view keeps its rows.
     fn expires(&self, layout: &ViewLayout, row: &[u8]) -> Result<Option<i64>> {
-        let Some(retention) = layout.retention() else {
+        let Some(kept) = kept(layout) else {
             return Ok(None);
         };
-        let longest = retention.max(layout.ttl().unwrap_or(Span::ZERO));
-        let kept = Span(longest.0.saturating_add(GRACE.0));
         let at = RowRef::parse(row)?.event().plus(kept);
         Ok(Some(layout::expires(at, self.clock.now())))
     }
@@ -202,12 +193,17 @@ impl OnlineStore for DynamoDbStore {
                 ));
             }
         };
-        check_rows(batch)?;
-        let keys = checked_keys(&batch.layout, &batch.keys)?;
-        let rows = keys.into_iter().zip(batch.rows.iter()).map(|(key, row)| {
-            let expires = self.expires(&batch.layout, row)?;
-            Ok(Row { key, row, expires })
-        });
+        check_rows(batch, MAX_ROW_BYTES, "DynamoDB, whose items have at most 400 KB")?;
+        check_keys(&batch.layout, &batch.keys)?;
+        let rows = batch
+            .keys
+            .iter()
+            .flatten()
+            .zip(batch.rows.iter())
+            .map(|(key, row)| {
+                let expires = self.expires(&batch.layout, row)?;
+                Ok(Sent { key, row, expires })
+            });
         let span =
             tracing::debug_span!("dynamodb.write", view = %batch.layout.view(), rows = batch.rows.len());
         let batch = Batch {
@@ -230,14 +226,14 @@ impl OnlineStore for DynamoDbStore {
     }
 
     async fn delete(&self, batch: &OnlineDelete, options: &WriteOptions) -> Result<WriteReport> {
-        let keys = checked_keys(&batch.layout, &batch.keys)?;
+        check_keys(&batch.layout, &batch.keys)?;
         let mut tombstone = PackedRows::new();
         tombstone.push_tombstone(&batch.layout, batch.at, batch.now);
         // By the clock that decides what has expired.
         let now = self.clock.now();
         let expires = Some(layout::expires(now.plus(TOMBSTONE_RETENTION), now));
         let row = tombstone.get(0);
-        let rows = keys.into_iter().map(|key| Row { key, row, expires });
+        let rows = batch.keys.iter().flatten().map(|key| Sent { key, row, expires });
         let span =
             tracing::debug_span!("dynamodb.delete", view = %batch.layout.view(), rows = batch.keys.len());
         let batch = Batch {
@@ -273,41 +269,4 @@ impl OnlineStore for DynamoDbStore {
         // Partition keys have no order.
         None
     }
-}
-
-fn checked_keys<'a>(layout: &ViewLayout, keys: &'a EntityKeys) -> Result<Vec<&'a [u8]>> {
-    let check = |(row, key): (usize, Option<&'a [u8]>)| {
-        let what = match key {
-            None => "a row to write has a null in its key",
-            Some(key) if key.len() > MAX_KEY_BYTES => "the entity key is too long",
-            Some(key) => return Ok(key),
-        };
-        Err(Error::input(what).with("view", layout.view()).with("row", row))
-    };
-    keys.iter().enumerate().map(check).collect()
-}
-
-fn check_rows(batch: &OnlineWrite) -> Result<()> {
-    if batch.keys.len() != batch.rows.len() {
-        return Err(Error::input("a write needs as many rows as keys")
-            .with("keys", batch.keys.len())
-            .with("rows", batch.rows.len()));
-    }
-    for (row, bytes) in batch.rows.iter().enumerate() {
-        let packed = RowRef::parse(bytes).map_err(|error| error.with("row", row))?;
-        if packed.generation() != batch.layout.generation() {
-            return Err(Error::input("a row was packed for another generation of the view").with("row", row));
-        }
-        if bytes.len() > MAX_ROW_BYTES {
-            return Err(
-                Error::input("a row is too long for DynamoDB, whose items have at most 400 KB")
-                    .with("view", batch.layout.view())
-                    .with("row", row)
-                    .with("bytes", bytes.len())
-                    .with("limit", MAX_ROW_BYTES)
-                    .help("use fewer or shorter features in the view, or an online store that takes longer rows"),
-            );
-        }
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use larder_base::{Generation, ProjectName, WriteReport};
+use larder_remote::{Sent, settle};
 
 use crate::batch;
 use crate::call::{Patience, Progress, send};
@@ -12,20 +13,11 @@ use crate::fault::{Fault, Turn};
 use crate::layout::{self, KEY, ORDER};
 use crate::store::Settings;
 
-/// One row to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) row: &'a [u8],
-    /// From when on it may go, in seconds since 1970.
-    pub(crate) expires: Option<i64>,
-}
-
 /// Rows of one view.
 pub(crate) struct Batch<'a> {
     pub(crate) project: &'a ProjectName,
     pub(crate) generation: Generation,
-    pub(crate) rows: Vec<Row<'a>>,
+    pub(crate) rows: Vec<Sent<'a>>,
 }
 
 /// Writes each row if no newer one is stored. After an error some rows are written, none half; the same batch again
@@ -83,7 +75,7 @@ struct Target<'a> {
 
 impl Target<'_> {
     /// Whether the row is stored now; it is not where a newer one is.
-    fn put<'a>(&'a self, row: &'a Row<'a>) -> BoxFuture<'a, Result<bool, Fault>> {
+    fn put<'a>(&'a self, row: &'a Sent<'a>) -> BoxFuture<'a, Result<bool, Fault>> {
         Box::pin(async move {
             let settings = self.settings;
             let mut patience = Patience::new(self.progress, settings.write_timeout);
@@ -105,7 +97,7 @@ impl Target<'_> {
         })
     }
 
-    async fn put_once(&self, row: &Row<'_>) -> Result<(), Fault> {
+    async fn put_once(&self, row: &Sent<'_>) -> Result<(), Fault> {
         let settings = self.settings;
         let _place = settings
             .writes
@@ -131,82 +123,5 @@ impl Target<'_> {
         let units = answer.consumed_capacity().and_then(|units| units.capacity_units);
         settings.write_units.add(units);
         Ok(())
-    }
-}
-
-/// Sorts rows by key and keeps one of each: the newest, or the last one where the last one wins.
-///
-/// Of equally new rows the later one stays. Answers how many were left out.
-fn settle(rows: &mut Vec<Row<'_>>, newest_wins: bool) -> u64 {
-    let before = rows.len();
-    // Stable: rows of one key stay in the order of their arrival.
-    rows.sort_by(|a, b| a.key.cmp(b.key));
-    rows.dedup_by(|later, kept| {
-        if later.key != kept.key {
-            return false;
-        }
-        if !newest_wins || layout::order(later.row) >= layout::order(kept.row) {
-            *kept = *later;
-        }
-        true
-    });
-    (before - rows.len()) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use larder_base::Micros;
-    use larder_base::row::version_bytes;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn row(event: i64, created: Option<i64>, tail: u8) -> Vec<u8> {
-        let mut row = vec![0; 8];
-        row.extend_from_slice(&version_bytes(Micros(event), created.map(Micros)));
-        row.push(tail);
-        row
-    }
-
-    fn time() -> impl Strategy<Value = i64> {
-        prop_oneof![
-            Just(i64::MIN),
-            Just(i64::MAX),
-            Just(-1),
-            Just(0),
-            Just(1),
-            any::<i64>()
-        ]
-    }
-
-    proptest! {
-        /// The same as writing row by row into a map.
-        #[test]
-        fn one_row_of_each_key_stays(
-            rows in prop::collection::vec((0_u8..6, time(), prop::option::of(time()), any::<u8>()), 0..40),
-            newest_wins in any::<bool>(),
-        ) {
-            let rows: Vec<(Vec<u8>, Vec<u8>)> = rows
-                .into_iter()
-                .map(|(key, event, created, tail)| (vec![key], row(event, created, tail)))
-                .collect();
-            let mut expected: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
-            for (key, row) in &rows {
-                let kept = expected.entry(key).or_insert(row);
-                if !newest_wins || row[8..24] >= kept[8..24] {
-                    *kept = row;
-                }
-            }
-            let mut kept: Vec<Row<'_>> = rows
-                .iter()
-                .map(|(key, row)| Row { key, row, expires: None })
-                .collect();
-            let lost = settle(&mut kept, newest_wins);
-            prop_assert_eq!(lost as usize, rows.len() - expected.len());
-            let found: Vec<(&[u8], &[u8])> = kept.iter().map(|row| (row.key, row.row)).collect();
-            prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
-        }
     }
 }

@@ -13,15 +13,14 @@ use larder_base::{
     WriteRule,
 };
 use larder_remote::{
-    Meters, TOMBSTONE_RETENTION, all_unavailable, check_keys, check_rows, check_shapes, kept, tls_client,
-    within,
+    Meters, Sent, TOMBSTONE_RETENTION, all_unavailable, check_keys, check_rows, check_shapes, kept,
+    tls_client, within,
 };
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::Instrument;
 
-use crate::batch::Item;
 use crate::config::PostgresConfig;
 use crate::connect::Access;
 use crate::connect::pool::Pool;
@@ -247,7 +246,7 @@ impl OnlineStore for PostgresStore {
                 Some(kept) => Some(RowRef::parse(row)?.event().plus(kept).0),
                 None => None,
             };
-            Ok(Item { key, row, expires })
+            Ok(Sent { key, row, expires })
         });
         let span =
             tracing::debug_span!("postgres.write", view = %batch.layout.view(), rows = batch.rows.len());
@@ -266,7 +265,7 @@ impl OnlineStore for PostgresStore {
         tombstone.push_tombstone(&batch.layout, batch.at, batch.now);
         // By the clock that decides what has expired.
         let expires = Some(self.shared.clock.now().plus(TOMBSTONE_RETENTION).0);
-        let items = batch.keys.iter().flatten().map(|key| Item {
+        let items = batch.keys.iter().flatten().map(|key| Sent {
             key,
             row: tombstone.get(0),
             expires,

@@ -3,9 +3,9 @@
 use futures::StreamExt;
 use futures::stream;
 use larder_base::{Generation, ProjectName, WriteReport};
-use larder_remote::Tries;
+use larder_remote::{Sent, Tries, settle};
 
-use crate::batch::{self, Columns, Item};
+use crate::batch::{self, Columns};
 use crate::connect::Ready;
 use crate::connect::pool::Pool;
 use crate::fault::{self, Fault, Turn};
@@ -20,7 +20,7 @@ const IN_FLIGHT: usize = 2;
 pub(crate) struct Batch<'a> {
     pub(crate) project: &'a ProjectName,
     pub(crate) generation: Generation,
-    pub(crate) items: Vec<Item<'a>>,
+    pub(crate) items: Vec<Sent<'a>>,
     pub(crate) newest_wins: bool,
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn write(
     settings: &Settings,
     mut batch: Batch<'_>,
 ) -> Result<WriteReport, Fault> {
-    let mut report = WriteReport::new(0, batch::settle(&mut batch.items, batch.newest_wins));
+    let mut report = WriteReport::new(0, settle(&mut batch.items, batch.newest_wins));
     let pieces = batch::pieces(&batch.items);
     let tables = settings.tables(batch.project);
     let statement = tables.write(batch.newest_wins);

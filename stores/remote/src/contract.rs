@@ -93,8 +93,13 @@ pub fn check_rows(batch: &OnlineWrite, longest: usize, backend: &str) -> Result<
         }
         if bytes.len() > longest {
             return Err(Error::input(format!("a row is too long for {backend}"))
+                .with("view", batch.layout.view())
                 .with("row", row)
-                .with("bytes", bytes.len()));
+                .with("bytes", bytes.len())
+                .with("limit", longest)
+                .help(
+                    "use fewer or shorter features in the view, or an online store that takes longer rows",
+                ));
         }
     }
     Ok(())

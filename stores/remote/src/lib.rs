@@ -7,6 +7,7 @@
 //! | `fault` | what a failure means: to the caller, and to whoever decides about another try |
 //! | `meters` | what is counted |
 //! | `pulse` | whether somebody is still at the other end of a connection |
+//! | `sent` | which of the rows that are to be written are sent |
 //! | `tries` | when another try makes sense |
 //! | `wire` | how bytes reach a server, and whether somebody on the way can listen |
 //! | `tls` | how servers are verified |
@@ -15,6 +16,7 @@ mod contract;
 mod fault;
 mod meters;
 mod pulse;
+mod sent;
 #[cfg(feature = "tls")]
 mod tls;
 mod tries;
@@ -26,6 +28,7 @@ pub use contract::{
 pub use fault::{Fault, Turns};
 pub use meters::{Meters, Operation};
 pub use pulse::Pulse;
+pub use sent::{Sent, settle};
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, tls_client, tls_refusal};
 pub use tries::Tries;

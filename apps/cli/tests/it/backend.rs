@@ -27,6 +27,17 @@ pub(crate) trait Backend {
     }
 }
 
+/// A view beside those of `larder init`, with a number for each user and no data yet.
+pub(crate) const CLICKS: &str = "\
+sources:
+  - { name: clicks, type: parquet, path: clicks/, event_time: at }
+feature_views:
+  - name: clicks
+    entities: [user]
+    source: clicks
+    features: [{ name: number, type: int64 }]
+";
+
 /// A project of `larder init` whose values are on a server.
 pub(crate) fn project(backend: &impl Backend) -> (World, PathBuf) {
     let (world, dir) = World::project();

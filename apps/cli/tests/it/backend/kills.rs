@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use larder::{ErrorKind, OnlinePlan, ReadOptions, Reading, Selection, Value};
 
-use super::{Backend, project};
+use super::{Backend, CLICKS, project};
 use crate::world::{LARDER, larder};
 
 /// Kills; `LARDER_TEST_KILLS=50` for more.
@@ -17,16 +17,6 @@ const ROUNDS: u32 = 20;
 const PUSHED: i64 = 1_000_000;
 /// How long anything may take to come right or to give up.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-const DEFINITIONS: &str = "\
-sources:
-  - { name: clicks, type: parquet, path: clicks/, event_time: at }
-feature_views:
-  - name: clicks
-    entities: [user]
-    source: clicks
-    features: [{ name: number, type: int64 }]
-";
 
 /// Numbers that look random and are the same in each run.
 struct Dice(u64);
@@ -194,7 +184,7 @@ fn end(child: &mut Child) -> bool {
 /// Kills larder, the server, or both, again and again. The server keeps what it acknowledged.
 pub(crate) fn kills(server: &mut impl Backend) {
     let (_world, dir) = project(server);
-    std::fs::write(dir.join("features").join("clicks.yaml"), DEFINITIONS).unwrap();
+    std::fs::write(dir.join("features").join("clicks.yaml"), CLICKS).unwrap();
     let run = |args: &[&str]| larder(&dir, args).ok();
     run(&["apply", "--offline"]);
     let mut rows = "user_id,at,number\n".to_owned();

@@ -9,20 +9,10 @@ use larder::{ReadOptions, Reading, Selection, Value};
 
 use super::server::until;
 use super::watched::Watched;
-use crate::backend::{Backend, project};
+use crate::backend::{Backend, CLICKS, project};
 use crate::world::{LARDER, Ran, larder};
 
 const USERS: i64 = 50_000;
-
-const DEFINITIONS: &str = "\
-sources:
-  - { name: clicks, type: parquet, path: clicks/, event_time: at }
-feature_views:
-  - name: clicks
-    entities: [user]
-    source: clicks
-    features: [{ name: number, type: int64 }]
-";
 
 impl Backend for Watched {
     fn online(&self) -> String {
@@ -51,7 +41,7 @@ impl Backend for Watched {
 fn a_run_outlives_a_failover() {
     let mut watched = Watched::start();
     let (_world, dir) = project(&watched);
-    std::fs::write(dir.join("features").join("clicks.yaml"), DEFINITIONS).unwrap();
+    std::fs::write(dir.join("features").join("clicks.yaml"), CLICKS).unwrap();
     larder(&dir, &["apply", "--offline"]).ok();
     let mut rows = "user_id,at,number\n".to_owned();
     for user in 1..=USERS {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use larder_base::{BuildContext, ErrorKind, OnPartial, ReadOptions, RowStatus, Span};
-use larder_conformance::{FaultProxy, Race};
+use larder_conformance::{FaultProxy, Race, trouble};
 use larder_dynamodb::{DynamoDbConfig, DynamoDbStore};
 
 use super::common::{config, layout, open, prepare, read, read_with, write};
@@ -176,16 +176,7 @@ async fn writers_leave_the_newest_while_dynamodb_refuses_and_fails() {
         rows: 40,
         lasts: Duration::from_secs(8),
     };
-    race.run(stores, |round| {
-        stub.play(match round % 5 {
-            0 => throttled(3),
-            1 => Trick::LoseAnswers { every: 9 },
-            2 => refused(5, 500, "InternalServerError", "sorry"),
-            3 => Trick::LeaveOver { nothing: 4 },
-            _ => Trick::Pass,
-        });
-    })
-    .await;
+    race.run(stores, |round| trouble(&lines, round)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use larder_base::{
     ErrorKind, FeatureBlock, OnPartial, OnlineDelete, OnlineStore, ReadOptions, RowStatus, Span, WriteOptions,
 };
-use larder_conformance::{FaultProxy, Race};
+use larder_conformance::{FaultProxy, Race, trouble};
 use larder_postgres::PostgresConfig;
 
 use super::common::{keys, layout, open, read, read_with, request, write};
@@ -184,18 +184,7 @@ async fn writers_leave_the_newest_over_lines_that_break() {
         rows: 100,
         lasts: Duration::from_secs(5),
     };
-    race.run(stores, |round| {
-        let line = &lines[round as usize % 2];
-        match round % 6 {
-            0 => line.cut(),
-            1 => line.half_close(),
-            2 => line.delay(Duration::from_millis(20)),
-            3 => line.throttle(200_000),
-            4 => line.cut_after(5_000),
-            _ => lines.iter().for_each(FaultProxy::pass),
-        }
-    })
-    .await;
+    race.run(stores, |round| trouble(&lines, round)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use larder_base::{
     ErrorKind, FeatureBlock, Micros, OnPartial, OnlineStore, OnlineWrite, PackedRows, ReadOptions, RowStatus,
     Slot, Span, Value, ValueType, ViewLayout, WriteOptions,
 };
-use larder_conformance::{FaultProxy, Race, eventually};
+use larder_conformance::{FaultProxy, Race, eventually, trouble};
 use larder_redis::RedisConfig;
 
 use super::cluster_kit::Configured;
@@ -339,21 +339,7 @@ async fn every_key_ends_at_its_newest_value_over_lines_that_break() {
         rows: 100,
         lasts: Duration::from_secs(5),
     };
-    race.run(stores, |round| {
-        let line = &lines[round as usize % 2];
-        match round % 6 {
-            0 => line.cut(),
-            1 => line.half_close(),
-            2 => line.delay(Duration::from_millis(20)),
-            3 => line.throttle(200_000),
-            4 => line.cut_after(5_000),
-            _ => {
-                lines[0].pass();
-                lines[1].pass();
-            }
-        }
-    })
-    .await;
+    race.run(stores, |round| trouble(&lines, round)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
