@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use larder_core::{OnlineStore, Result, ViewLayout};
+use tokio::task::yield_now;
 
 use crate::numbers::{layout, read, write};
 use crate::{FaultProxy, Rng};
@@ -117,6 +118,8 @@ impl Course {
         let mut rng = Rng::new(seed);
         let (mut acknowledged, mut failed) = (0, 0);
         while !self.is_over() {
+            // A store in memory answers at once, and would leave the clock no turn.
+            yield_now().await;
             let rows: Vec<_> = (0..rows)
                 .map(|_| {
                     let key = rng.below(self.newest.len()) as i64;
@@ -147,6 +150,7 @@ impl Course {
         let mut seen = vec![i64::MIN; self.newest.len()];
         let mut reads = 0;
         while !self.is_over() {
+            yield_now().await;
             let Ok(found) = read(store, &self.view, &self.keys()).await else {
                 continue;
             };
