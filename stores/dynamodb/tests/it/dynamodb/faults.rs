@@ -176,7 +176,16 @@ async fn writers_leave_the_newest_while_dynamodb_refuses_and_fails() {
         rows: 40,
         lasts: Duration::from_secs(8),
     };
-    race.run(stores, |round| trouble(&lines, round)).await;
+    race.run(stores, |round| {
+        stub.play(match round % 5 {
+            0 => throttled(3),
+            1 => Trick::LoseAnswers { every: 9 },
+            2 => refused(5, 500, "InternalServerError", "sorry"),
+            3 => Trick::LeaveOver { nothing: 4 },
+            _ => Trick::Pass,
+        });
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -195,18 +204,7 @@ async fn writers_leave_the_newest_over_lines_that_break() {
         rows: 40,
         lasts: Duration::from_secs(8),
     };
-    race.run(stores, |round| {
-        let line = &lines[round as usize % 2];
-        match round % 6 {
-            0 => line.cut(),
-            1 => line.half_close(),
-            2 => line.delay(Duration::from_millis(20)),
-            3 => line.throttle(200_000),
-            4 => line.cut_after(5_000),
-            _ => lines.iter().for_each(FaultProxy::pass),
-        }
-    })
-    .await;
+    race.run(stores, |round| trouble(&lines, round)).await;
 }
 
 #[tokio::test]
