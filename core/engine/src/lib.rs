@@ -39,8 +39,8 @@ pub mod online;
 pub mod preview;
 #[cfg(feature = "offline")]
 pub mod push;
-#[cfg(feature = "offline")]
 mod ready;
+#[cfg(feature = "offline")]
 mod scan;
 pub mod selection;
 #[cfg(feature = "offline")]
