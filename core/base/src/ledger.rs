@@ -106,12 +106,10 @@ pub struct Interval {
     pub floor: Micros,
 }
 
-impl RunRecord {
-    /// Whether a run that began later filled the view from the beginning, so that this record claims nothing.
-    pub fn is_void(&self, runs: &[Self]) -> bool {
-        let voids = |other: &Self| other.afresh && other.store == self.store && other.started > self.started;
-        runs.iter().any(voids)
-    }
+/// When the last run began that filled a store from the beginning: what runs that began earlier say they did is void.
+pub fn void_before(runs: &[RunRecord], store: StoreIdentity) -> Option<Micros> {
+    let afresh = runs.iter().filter(|run| run.afresh && run.store == store);
+    afresh.map(|run| run.started).max()
 }
 
 /// How long a run is not heard of, compared with others, until it counts as killed: far more than clocks of machines
@@ -139,7 +137,7 @@ pub fn compact_runs(runs: &[RunRecord]) -> Compaction {
             continue;
         }
         compaction.remove.push(run.run.clone());
-        if run.is_void(runs) {
+        if void_before(runs, run.store).is_some_and(|since| run.started < since) {
             continue;
         }
         let same = |kept: &&mut RunRecord| {

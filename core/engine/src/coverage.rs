@@ -1,5 +1,6 @@
 //! What must be done, what is done, and what is left: pure functions over the ledger's intervals.
 
+use larder_base::ledger::void_before;
 use larder_base::{Interval, Micros, RunRecord, Span, StoreIdentity};
 
 /// What an interval must match to count for a view as it is now.
@@ -20,11 +21,12 @@ pub(crate) fn floor(until: Micros, ttl: Option<Span>) -> Micros {
 
 /// Intervals that were done for this claim and looked at least as far back as `floor`.
 pub(crate) fn done(runs: &[RunRecord], claim: &Claim, floor: Micros) -> Vec<Interval> {
+    let since = void_before(runs, claim.store);
     let counts = |run: &&RunRecord| {
         run.store == claim.store
             && run.fingerprint == claim.fingerprint
             && claim.slots.iter().all(|slot| run.slots.contains(slot))
-            && !run.is_void(runs)
+            && since.is_none_or(|since| run.started >= since)
     };
     let mut intervals: Vec<Interval> = runs
         .iter()

@@ -277,16 +277,7 @@ fn put<'a>(
             Answer::Row(bytes) => match out.put_row(*slot, *row, bytes) {
                 Ok(()) => {}
                 Err(error) if partial => out.fail(*slot, *row, error.kind()),
-                Err(error) => {
-                    let damaged = Fault::new(
-                        Turn::Give,
-                        ErrorKind::Corrupt,
-                        "a row in dynamodb is damaged",
-                        "write it again: `larder materialize --rebuild`",
-                    );
-                    let view = out.layout(*slot).view();
-                    return Err(damaged.told(format!("view {view}, row {row}: {}", error.message())));
-                }
+                Err(error) => return Err(Fault::damaged(out.layout(*slot).view(), *row, &error)),
             },
         }
     }

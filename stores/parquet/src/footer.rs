@@ -73,10 +73,15 @@ impl Footer {
     }
 
     /// What a compacted file says of itself; nothing where it is an ordinary one.
-    pub(crate) fn note(&self) -> Option<Arc<Note>> {
-        self.note
-            .get_or_init(|| Note::of(self.metadata()).map(Arc::new))
-            .clone()
+    ///
+    /// # Errors
+    /// As [`Note::of`].
+    pub(crate) fn note(&self) -> Result<Option<Arc<Note>>> {
+        if let Some(note) = self.note.get() {
+            return Ok(note.clone());
+        }
+        let note = Note::of(self.metadata())?.map(Arc::new);
+        Ok(self.note.get_or_init(|| note).clone())
     }
 
     /// Whether the file tells where its pages are.

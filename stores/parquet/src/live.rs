@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use larder_core::{CompactOptions, Error, Micros, Result, SourceFile, model::Source};
+use larder_core::{CompactOptions, Error, ErrorKind, Micros, Result, SourceFile, model::Source};
 use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 
@@ -45,12 +45,27 @@ pub(crate) struct Note {
 
 impl Note {
     /// What a footer says; nothing where it is of an ordinary file.
-    pub(crate) fn of(footer: &ParquetMetaData) -> Option<Self> {
-        let metadata = footer.file_metadata().key_value_metadata()?;
-        let text = metadata.iter().find(|pair| pair.key == KEY)?.value.as_deref()?;
-        let mut note: Self = serde_json::from_str(text).ok()?;
+    ///
+    /// # Errors
+    /// `Corrupt` for a note that cannot be read: taken for an ordinary file, its rows would count twice.
+    pub(crate) fn of(footer: &ParquetMetaData) -> Result<Option<Self>> {
+        let metadata = footer.file_metadata().key_value_metadata();
+        let pair = metadata.and_then(|pairs| pairs.iter().find(|pair| pair.key == KEY));
+        pair.map(|pair| Self::parse(pair.value.as_deref().unwrap_or_default()))
+            .transpose()
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut note: Self = serde_json::from_str(text).map_err(|cause| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "a compacted file does not say what it replaces",
+            )
+            .help("upgrade larder, if a newer one wrote it")
+            .source(cause)
+        })?;
         note.names = note.replaces.keys().cloned().collect();
-        Some(note)
+        Ok(note)
     }
 }
 
@@ -130,7 +145,12 @@ fn sort_out(found: Found, context: &Context) -> Result<Live> {
     let opened = plan::open(kept.collect(), context)?;
     let mut notes: HashMap<PathBuf, Arc<Note>> = HashMap::new();
     for scanned in opened {
-        if let Some(note) = scanned.footer.note() {
+        let path = &scanned.file.path;
+        let note = scanned
+            .footer
+            .note()
+            .map_err(|error| error.with("path", path.display()))?;
+        if let Some(note) = note {
             notes.insert(scanned.file.path.clone(), note);
         }
         // Nobody else holds it any more.
@@ -318,6 +338,19 @@ mod tests {
         ];
         let gone = judge(&entries);
         assert_eq!((gone["a"].since, gone["c"].since), (19, 20));
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_is_no_ordinary_file() {
+        let text = serde_json::to_string(&note(1, 10, &["a"], &[])).unwrap();
+        assert_eq!(Note::parse(&text).unwrap().names.as_ref(), ["a".to_owned()]);
+        for wrong in ["", "{}", &text[1..]] {
+            assert_eq!(
+                Note::parse(wrong).unwrap_err().kind(),
+                ErrorKind::Corrupt,
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use hashbrown::HashMap;
-use larder_base::{ErrorKind, FeatureBlock, OnlineRead, ProjectName};
+use larder_base::{FeatureBlock, OnlineRead, ProjectName};
 use tokio_postgres::Row;
 
 use crate::connect::Conn;
@@ -146,19 +146,7 @@ fn put(asked: &Asked<'_>, pieces: &[Vec<Row>], out: &mut FeatureBlock, partial: 
         match out.put_row(*slot, *row, bytes) {
             Ok(()) => {}
             Err(error) if partial => out.fail(*slot, *row, error.kind()),
-            Err(error) => {
-                let damaged = Fault::new(
-                    Turn::Give,
-                    ErrorKind::Corrupt,
-                    "a row in postgres is damaged",
-                    match error.remedy() {
-                        Some(known) => known.to_owned(),
-                        None => "write it again: `larder materialize --rebuild`".to_owned(),
-                    },
-                );
-                let view = out.layout(*slot).view();
-                return Err(damaged.told(format!("view {view}, row {row}: {}", error.message())));
-            }
+            Err(error) => return Err(Fault::damaged(out.layout(*slot).view(), *row, &error)),
         }
     }
     Ok(())

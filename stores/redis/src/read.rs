@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_base::{ErrorKind, FeatureBlock, OnlineRead, Result, ViewRead};
+use larder_base::{FeatureBlock, OnlineRead, Result, ViewRead};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::connect::Conn;
@@ -121,20 +121,7 @@ pub(crate) fn put(
             out.fail(view.slot, row, error.kind());
             Ok(())
         }
-        Err(error) => Err(Fault::new(
-            Turn::Give,
-            ErrorKind::Corrupt,
-            "a row in redis is damaged",
-            match error.remedy() {
-                Some(known) => known.to_owned(),
-                None => "write it again: `larder materialize --rebuild`".to_owned(),
-            },
-        )
-        .told(format!(
-            "view {}, row {row}: {}",
-            view.layout.view(),
-            error.message()
-        ))),
+        Err(error) => Err(Fault::damaged(view.layout.view(), row, &error)),
     }
 }
 

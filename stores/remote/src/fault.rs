@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use larder_base::{Error, ErrorKind};
+use larder_base::{Error, ErrorKind, ViewName};
 
 /// What a store can do about a failure; each has its own list.
 pub trait Turns: Sized {
@@ -157,6 +157,17 @@ impl<T: Turns> Fault<T> {
         )
     }
 
+    /// A row that was read is no row, or one that this version cannot read.
+    pub fn damaged(view: &ViewName, row: usize, error: &Error) -> Self {
+        let help = match error.remedy() {
+            Some(known) => known.to_owned(),
+            None => "write it again: `larder materialize --rebuild`".to_owned(),
+        };
+        let what = format!("a row in {} is damaged", T::BACKEND);
+        Self::new(T::GIVE, ErrorKind::Corrupt, what, help)
+            .told(format!("view {view}, row {row}: {}", error.message()))
+    }
+
     /// Whether another try may succeed.
     pub fn passes(&self) -> bool {
         self.turn.passes()
@@ -216,6 +227,18 @@ pub(crate) mod tests {
             assert!(fault.is_passing());
         }
         assert!(!Own::new(Turn::Give, ErrorKind::Config, "x", "y").is_passing());
+    }
+
+    #[test]
+    fn damage_tells_its_place_and_the_best_remedy_there_is() {
+        let view = ViewName::new("v").expect("a name");
+        let told = |error| Error::from(Own::damaged(&view, 3, &error)).chain();
+        let plain = || Error::new(ErrorKind::Corrupt, "it is too short");
+        assert_eq!(
+            told(plain()),
+            "a row in thing is damaged; write it again: `larder materialize --rebuild`: view v, row 3: it is too short"
+        );
+        assert!(told(plain().help("upgrade larder")).contains("is damaged; upgrade larder: view v"));
     }
 
     #[test]

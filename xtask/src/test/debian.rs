@@ -36,6 +36,19 @@ pub(super) fn unpack(what: &str, root: &Path, packages: impl Fn() -> Result<Vec<
     Ok(())
 }
 
+/// The packages that `apt-cache depends` tells, those of a choice included, without some.
+pub(super) fn needed(told: &str, unwanted: &[&str]) -> Vec<String> {
+    let names = told.lines().filter_map(|line| {
+        let line = line.trim();
+        line.strip_prefix("Depends: ")
+            .or_else(|| line.strip_prefix("|Depends: "))
+    });
+    names
+        .filter(|name| !name.starts_with('<') && !unwanted.contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Package lists may be missing in a container; only root may get them.
 fn refresh() {
     let update = ["apt-get", "update", "--quiet"];

@@ -120,8 +120,10 @@ fn tools() -> PathBuf {
 
 /// The packages that hold the programs of Debian's version, and the libraries these need.
 fn packages() -> Result<Vec<String>> {
-    let depends =
-        |name: &str| shell::read(Command::new("apt-cache").args(["depends", name])).map(|told| needed(&told));
+    let depends = |name: &str| {
+        shell::read(Command::new("apt-cache").args(["depends", name]))
+            .map(|told| debian::needed(&told, &UNWANTED))
+    };
     let server = depends("postgresql")?
         .into_iter()
         .find(|name| name.starts_with("postgresql-"))
@@ -138,18 +140,6 @@ fn packages() -> Result<Vec<String>> {
     Ok(packages)
 }
 
-fn needed(told: &str) -> Vec<String> {
-    let names = told.lines().filter_map(|line| {
-        let line = line.trim();
-        line.strip_prefix("Depends: ")
-            .or_else(|| line.strip_prefix("|Depends: "))
-    });
-    names
-        .filter(|name| !name.starts_with('<') && !UNWANTED.contains(name))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +148,7 @@ mod tests {
     fn libraries_are_read_off_the_package() {
         let told = "postgresql-15\n  Depends: libc6\n |Depends: locales\n  Depends: libpq5\n  Depends: <virtual>\n  \
                     Suggests: postgresql-doc-15\n";
-        assert_eq!(needed(told), ["libpq5"]);
+        assert_eq!(debian::needed(told, &UNWANTED), ["libpq5"]);
     }
 
     #[test]

@@ -96,18 +96,8 @@ fn on_path() -> bool {
 fn packages() -> Result<Vec<String>> {
     let told = shell::read(Command::new("apt-cache").args(["depends", "redis-tools"]))?;
     let mut packages = vec!["redis-server".to_owned(), "redis-tools".to_owned()];
-    packages.extend(needed(&told));
+    packages.extend(debian::needed(&told, &UNWANTED));
     Ok(packages)
-}
-
-fn needed(told: &str) -> Vec<String> {
-    let names = told
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "));
-    names
-        .filter(|name| !name.starts_with('<') && !UNWANTED.contains(name))
-        .map(str::to_owned)
-        .collect()
 }
 
 #[cfg(test)]
@@ -118,7 +108,7 @@ mod tests {
     fn libraries_are_read_off_the_package() {
         let told = "redis-tools\n  Depends: adduser\n  Depends: libc6\n  Depends: libjemalloc2\n  Depends: <virtual>\n  \
                     Suggests: ruby-redis\n";
-        assert_eq!(needed(told), ["libjemalloc2"]);
+        assert_eq!(debian::needed(told, &UNWANTED), ["libjemalloc2"]);
     }
 
     #[test]

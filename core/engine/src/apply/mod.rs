@@ -39,7 +39,7 @@ const CONTENTION_LIMIT: Duration = Duration::from_secs(120);
 pub struct ApplyOptions {
     /// Whether features, views and types that others use may go.
     pub allow_destructive: bool,
-    /// Whether to skip looking at the data.
+    /// Whether to skip looking at the data, and at online stores where nothing changes.
     pub offline: bool,
     /// Why, for the history.
     pub message: String,

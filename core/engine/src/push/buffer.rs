@@ -267,9 +267,27 @@ struct Part {
     _room: OwnedSemaphorePermit,
 }
 
-impl Part {
-    fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
+/// What waits for the next append, and how much that is: counted as it comes, for there may be a part per row.
+#[derive(Default)]
+struct Waiting {
+    parts: Vec<Part>,
+    rows: usize,
+    bytes: u64,
+}
+
+impl Waiting {
+    fn push(&mut self, part: Part) {
+        self.rows += part.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        self.bytes += part.bytes;
+        self.parts.push(part);
+    }
+
+    fn is_enough(&self, options: &BufferOptions) -> bool {
+        self.rows >= options.max_rows || self.bytes >= options.max_bytes.0
+    }
+
+    fn take(&mut self) -> Vec<Part> {
+        std::mem::take(self).parts
     }
 }
 
@@ -284,13 +302,13 @@ struct Lane {
 
 impl Lane {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
-        let mut waiting: Vec<Part> = Vec::new();
+        let mut waiting = Waiting::default();
         // What came, and has to wait until that which waits is appended.
         let mut held = None;
         let mut pause = Duration::ZERO;
         let mut open = true;
         loop {
-            if held.is_none() && waiting.is_empty() {
+            if held.is_none() && waiting.parts.is_empty() {
                 // The last clone of the buffer has gone, and all is appended.
                 let Some(message) = messages.recv().await else {
                     return;
@@ -299,7 +317,7 @@ impl Lane {
             }
             let deadline = Instant::now() + self.options.max_age.to_std();
             let mut flushes = Vec::new();
-            while flushes.is_empty() && !self.is_full(&waiting) {
+            while flushes.is_empty() && !waiting.is_enough(&self.options) {
                 let message = match held.take() {
                     Some(held) => held,
                     None if !open => break,
@@ -315,7 +333,7 @@ impl Lane {
                         () = sleep_until(deadline) => break,
                     },
                 };
-                match (message, waiting.first()) {
+                match (message, waiting.parts.first()) {
                     (Message::Flush(done), _) => flushes.push(done),
                     (Message::Part(part), Some(first)) if first.columns != part.columns => {
                         held = Some(Message::Part(part));
@@ -334,7 +352,7 @@ impl Lane {
                 pause = Duration::ZERO;
                 continue;
             };
-            let rows: usize = waiting.iter().map(Part::rows).sum();
+            let rows = waiting.rows;
             if !open {
                 tracing::error!(%error, rows, "buffered rows are lost: the buffer was dropped, and they could not be appended");
                 return;
@@ -345,37 +363,34 @@ impl Lane {
         }
     }
 
-    fn is_full(&self, waiting: &[Part]) -> bool {
-        let rows: usize = waiting.iter().map(Part::rows).sum();
-        let bytes: u64 = waiting.iter().map(|part| part.bytes).sum();
-        rows >= self.options.max_rows || bytes >= self.options.max_bytes.0
-    }
-
     /// Appends what waits, as one, and acknowledges it. What is kept to be tried again stays in `waiting`.
-    async fn append(&mut self, waiting: &mut Vec<Part>) -> Option<Error> {
-        if waiting.is_empty() {
+    async fn append(&mut self, waiting: &mut Waiting) -> Option<Error> {
+        if waiting.parts.is_empty() {
             return None;
         }
-        let error = match self.write(waiting).await {
+        let error = match self.write(&waiting.parts).await {
             Ok(()) => {
-                waiting.drain(..).for_each(|part| tell(part.told, Ok(())));
+                waiting
+                    .take()
+                    .into_iter()
+                    .for_each(|part| tell(part.told, Ok(())));
                 return None;
             }
             Err(error) => error,
         };
         if error.is_retryable() {
             // Those who wait try again themselves; the others cannot know.
-            let parts = std::mem::take(waiting);
+            let parts = waiting.take();
             for mut part in parts {
                 match part.told.take() {
                     Some(told) => tell(Some(told), Err(copy(&error))),
                     None => waiting.push(part),
                 }
             }
-            return (!waiting.is_empty()).then_some(error);
+            return (!waiting.parts.is_empty()).then_some(error);
         }
         // Rows of one push that the history does not take must not keep those of the others from it.
-        let parts = std::mem::take(waiting);
+        let parts = waiting.take();
         let alone = parts.len() == 1;
         for part in parts {
             let outcome = match alone {

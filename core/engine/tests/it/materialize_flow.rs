@@ -320,6 +320,9 @@ async fn a_rebuild_that_was_interrupted_is_not_forgotten() {
     pass(&lined.world, 1);
     let stop = tokio::time::sleep(Duration::from_millis(2_500));
     assert_says(run(task().rebuild().stop_when(stop)).await, &["was stopped"]);
+    let status = lined.store.status().await.unwrap().remove(0);
+    let reason = status.needs_backfill.expect("a reason");
+    assert!(reason.contains("its last run did not finish"), "{reason}");
     // What the first run did counts no more; what the rebuild did does.
     let rest = run(task()).await.unwrap();
     assert_eq!(rest.read, 5, "{rest:?}");
