@@ -116,7 +116,7 @@ async fn materialize(store: &FeatureStore, rows: usize, again: bool) -> Duration
 /// What Feast takes for the rows of the folder, in its own process and on a server of its own.
 fn feast(python: &str, folder: &std::path::Path) -> Result<Duration, String> {
     let server = Server::start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/feast_materialize.py");
+    let script = "peers/feast_materialize.py";
     let output = Command::new(python)
         .args([script, server.address()])
         .arg(folder.join("rows.parquet"))

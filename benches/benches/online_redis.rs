@@ -151,7 +151,7 @@ impl Bare for Client {
 /// What Feast takes for the same, in its own process.
 fn feast(python: &str, medians: &[(usize, f64)], report: &mut String) {
     let server = Server::start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/feast_online.py");
+    let script = "peers/feast_online.py";
     let sizes: Vec<String> = medians.iter().map(|(rows, _)| rows.to_string()).collect();
     let output = Command::new(python)
         .args([script, server.address(), "10000", &sizes.join(",")])

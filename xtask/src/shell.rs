@@ -40,10 +40,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The folder of the workspace, known since xtask was built inside it.
+/// The folder of the workspace. Asked of cargo now, not when xtask was built: checkouts that share a target folder share
+/// the program, too.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf());
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// `cargo <args>` in the workspace's folder.

@@ -98,12 +98,18 @@ fn data() -> Result<PathBuf> {
 
 /// The project in a folder of its own, with the data beside it, so that nothing is left behind.
 fn lay_out(folder: &Path, data: &Path) -> Result<()> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [
+        ("larder.yaml", include_str!("../larder.yaml")),
+        (
+            "features/airports.yaml",
+            include_str!("../features/airports.yaml"),
+        ),
+    ];
     let copy = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder.join("features"))?;
         std::fs::create_dir_all(folder.join("data"))?;
-        for file in ["larder.yaml", "features/airports.yaml"] {
-            std::fs::copy(here.join(file), folder.join(file))?;
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text)?;
         }
         let target = folder.join("data/flights-3m.parquet");
         std::fs::hard_link(data, &target).or_else(|_| std::fs::copy(data, &target).map(drop))

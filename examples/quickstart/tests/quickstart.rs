@@ -8,7 +8,7 @@ use larder::arrow::array::{
 use larder::arrow::datatypes::{Float64Type, Int64Type};
 use larder::{ErrorKind, Micros, OnPartial, ReadOptions, Reading, Result};
 
-const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/larder.yaml");
+const PROJECT: &str = "larder.yaml";
 
 #[tokio::test]
 async fn values_expire_and_defaults_stand_in() -> Result<()> {
