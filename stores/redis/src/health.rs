@@ -204,14 +204,15 @@ async fn probe(backend: &Backend, settings: &Settings) -> Result<()> {
         });
         command
     };
-    let row = [0_u8; 24];
+    let (row, large) = ([0_u8; 24], [0_u8; 1_000]);
+    // A row that is there, with a life and without, and one of which only the header is fetched.
     let eval = {
         let mut eval = redis::cmd("EVAL");
-        eval.arg(script::NEWEST_WINS)
-            .arg(1)
-            .arg(key.as_slice())
-            .arg(&row[..])
-            .arg(10_000);
+        eval.arg(script::NEWEST_WINS).arg(3);
+        eval.arg(vec![key.as_slice(); 3]);
+        eval.arg(&row[..]).arg(10_000);
+        eval.arg(&row[..]).arg("");
+        eval.arg(&large[..]).arg(10_000);
         eval
     };
     let commands = [

@@ -23,8 +23,7 @@ async fn works(config: &RedisConfig) {
 #[ignore = "needs redis-server; cargo xtask test fetches it"]
 async fn users_passwords_and_databases() {
     let server = Server::start();
-    let rights =
-        "+get +set +mget +eval +evalsha +script|load +getrange +unlink +scan +info +time +ping +select";
+    let rights = "+get +set +mget +eval +evalsha +script|load +getrange +persist +pexpire +unlink +scan +info +time +ping +select";
     let mut words = vec!["ACL", "SETUSER", "bob", "on", ">hunter2", "~larder:*"];
     words.extend(rights.split(' '));
     server.cli(&words);

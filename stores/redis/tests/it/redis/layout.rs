@@ -121,6 +121,25 @@ async fn rows_are_freed_after_their_retention_and_tombstones_after_a_week() {
         "{left:?}"
     );
     assert!(left.iter().any(|ms| near(*ms, 1)), "{left:?}");
+    // Rows that are there already, byte for byte: a longer retention, none, one again.
+    server.cli(&["FLUSHALL"]);
+    for (retention, hours) in [
+        (Some(5), Some(6)),
+        (None, None),
+        (Some(3), Some(4)),
+        (Some(4), Some(5)),
+    ] {
+        let view = plain_layout("shop", "v", 1).with_retention(retention.map(Span::hours));
+        let view = std::sync::Arc::new(view);
+        let report = write(&store, &view, &[(1, now, 1)]).await.expect("a write");
+        assert_eq!((report.written, report.stale), (1, 0));
+        let told = server.cli(&["EVAL", lives, "0"]);
+        let left: i64 = told.trim().parse().expect("one row");
+        match hours {
+            Some(hours) => assert!(near(left, hours), "{retention:?}: {left}"),
+            None => assert_eq!(left, -1),
+        }
+    }
 
     let view = layout("shop", "w", 2);
     write(&store, &view, &[(1, 10, 1)]).await.expect("a write");
