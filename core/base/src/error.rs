@@ -233,10 +233,13 @@ impl Error {
         self
     }
 
-    /// Adds `key=value` to the message.
+    /// Adds `key=value` to the message; what stands there already is not said twice.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.inner.context.push((key, value.to_string()));
+        let pair = (key, value.to_string());
+        if !self.inner.context.contains(&pair) {
+            self.inner.context.push(pair);
+        }
         self
     }
 
@@ -260,6 +263,11 @@ impl Error {
     /// What would be right, when it is known.
     pub fn remedy(&self) -> Option<&str> {
         self.inner.help.as_deref()
+    }
+
+    /// Takes what would be right out of the error, for those who tell it beside the message.
+    pub fn take_remedy(&mut self) -> Option<String> {
+        self.inner.help.take()
     }
 
     /// The single findings, when there are several or when places are known.
@@ -387,6 +395,21 @@ mod tests {
             .help("known: b");
         assert_eq!(error.to_string(), "no view `a` (project=p); known: b");
         assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let mut error = Error::conflict("busy")
+            .with("source", "s")
+            .with("source", "s")
+            .with("view", "s");
+        error = error.help("wait");
+        assert_eq!(error.to_string(), "busy (source=s, view=s); wait");
+        assert_eq!(error.take_remedy().as_deref(), Some("wait"));
+        assert_eq!(
+            (error.to_string().as_str(), error.remedy()),
+            ("busy (source=s, view=s)", None)
+        );
     }
 
     #[test]

@@ -29,10 +29,12 @@ pub struct Finding {
 
 impl Finding {
     fn new(role: &'static str, store: impl ToString, health: Result<Health>) -> Self {
-        let (ok, health, error) = match health {
+        let (ok, health, mut error) = match health {
             Ok(health) => (true, health, None),
             Err(error) => (false, Health::default(), Some(error)),
         };
+        // It stands beside the error, and not in it, too.
+        let remedy = error.as_mut().and_then(Error::take_remedy);
         Self {
             role,
             store: store.to_string(),
@@ -40,7 +42,7 @@ impl Finding {
             backend: health.backend,
             details: health.details,
             warnings: health.warnings,
-            remedy: error.as_ref().and_then(|error| error.remedy().map(str::to_owned)),
+            remedy,
             error: error.as_ref().map(Error::chain),
         }
     }
