@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use larder_base::error::suggest;
 use larder_base::model::Source;
-use larder_base::{Error, ErrorKind, Result, SourceName};
+use larder_base::{Error, ErrorKind, Result, Snapshot, SourceName};
 use larder_core::{CompactOptions, CompactReport};
 use serde::Serialize;
 
@@ -66,51 +66,79 @@ impl Compact {
     /// Runs, source after source.
     ///
     /// # Errors
-    /// `NotFound` for an unknown source; `Conflict` where another compaction is at work on it; `Unsupported` for a source
-    /// that was asked for by name and takes no rows; what the stores say. What was done before an error stays done.
+    /// The first one, as [`Compact::run_each`] has it.
     pub async fn run(self) -> Result<Vec<CompactedSource>> {
-        let snapshot = self.store.snapshot().await?;
-        let catalog = snapshot.catalog();
-        let sources: Vec<Arc<Source>> = match &self.sources {
-            None => catalog.sources.values().cloned().collect(),
-            Some(names) => {
-                let find = |name: &String| {
-                    catalog.sources.get(name.as_str()).cloned().ok_or_else(|| {
-                        let known = catalog.sources.keys().map(AsRef::as_ref);
-                        Error::not_found(format!("there is no source `{name}`"))
-                            .help(suggest(name, known.collect::<Vec<_>>()))
-                    })
-                };
-                names.iter().map(find).collect::<Result<_>>()?
-            }
-        };
+        let (done, failed) = self.run_each().await?;
+        failed.into_iter().next().map_or(Ok(done), Err)
+    }
+
+    /// Runs, source after source, and answers what was done beside what was not: one error for each source that failed.
+    /// A failure that passes, such as a store that cannot be reached, ends the run; another compaction at work on a
+    /// source does not.
+    ///
+    /// # Errors
+    /// Where nothing could be begun: `NotFound` for an unknown source, `Denied`. Those of sources are
+    /// `Conflict` where another compaction is at work on it; `Unsupported` for a source
+    /// that was asked for by name and takes no rows; what the stores say. What was done before an error stays done.
+    pub async fn run_each(self) -> Result<(Vec<CompactedSource>, Vec<Error>)> {
+        let sources = self.chosen(&*self.store.snapshot().await?)?;
         let names = sources.iter().map(|source| format!("source:{}", source.name));
         self.store.allow(Deed::Write, names.collect()).await?;
         let mut done = Vec::new();
+        let mut failed = Vec::new();
         for source in sources {
-            let began = Instant::now();
-            let (report, skipped) = match self.one(&source).await {
-                Ok(report) => (report, None),
-                // Files that are not to be compacted, and sources without data yet, are nothing wrong.
-                Err(error)
-                    if self.sources.is_none()
-                        && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NotFound) =>
-                {
-                    (CompactReport::default(), Some(error.message().to_owned()))
+            match self.source(&source).await {
+                Ok(compacted) => done.push(compacted),
+                Err(error) => {
+                    // A store that cannot be reached now is no better for the next source.
+                    let stop = error.is_retryable() && error.kind() != ErrorKind::Conflict;
+                    failed.push(error.with("source", &source.name));
+                    if stop {
+                        break;
+                    }
                 }
-                Err(error) => return Err(error.with("source", &source.name)),
-            };
-            if report.made > 0 && !self.options.dry_run {
-                tracing::info!(source = %source.name, merged = report.merged, made = report.made, rows = report.rows, "a source is compacted");
             }
-            done.push(CompactedSource {
-                source: source.name.clone(),
-                report,
-                skipped,
-                seconds: began.elapsed().as_secs_f64(),
-            });
         }
-        Ok(done)
+        Ok((done, failed))
+    }
+
+    fn chosen(&self, snapshot: &Snapshot) -> Result<Vec<Arc<Source>>> {
+        let sources = &snapshot.catalog().sources;
+        let Some(names) = &self.sources else {
+            return Ok(sources.values().cloned().collect());
+        };
+        let find = |name: &String| {
+            sources.get(name.as_str()).cloned().ok_or_else(|| {
+                let known = sources.keys().map(AsRef::as_ref);
+                Error::not_found(format!("there is no source `{name}`"))
+                    .help(suggest(name, known.collect::<Vec<_>>()))
+            })
+        };
+        names.iter().map(find).collect()
+    }
+
+    async fn source(&self, source: &Arc<Source>) -> Result<CompactedSource> {
+        let began = Instant::now();
+        let (report, skipped) = match self.one(source).await {
+            Ok(report) => (report, None),
+            // Files that are not to be compacted, and sources without data yet, are nothing wrong.
+            Err(error)
+                if self.sources.is_none()
+                    && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NotFound) =>
+            {
+                (CompactReport::default(), Some(error.message().to_owned()))
+            }
+            Err(error) => return Err(error),
+        };
+        if report.made > 0 && !self.options.dry_run {
+            tracing::info!(source = %source.name, merged = report.merged, made = report.made, rows = report.rows, "a source is compacted");
+        }
+        Ok(CompactedSource {
+            source: source.name.clone(),
+            report,
+            skipped,
+            seconds: began.elapsed().as_secs_f64(),
+        })
     }
 
     async fn one(&self, source: &Arc<Source>) -> Result<CompactReport> {

@@ -62,10 +62,16 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     }
     let bar = cx.bars.rows("compact");
     let following = bar.follow(progress);
-    let done = work.run().await;
+    let outcome = work.run_each().await;
     drop(following);
     bar.clear();
-    Ok(told(&done?, args.dry_run))
+    let (done, mut failed) = outcome?;
+    match (done.as_slice(), failed.as_slice()) {
+        // Where nothing was done there is nothing to tell beside what failed.
+        ([], [_]) => Err(failed.remove(0)),
+        ([], [_, ..]) => Ok(Report::new(&done).failed(failed)),
+        _ => Ok(told(&done, args.dry_run).failed(failed)),
+    }
 }
 
 fn told(done: &[CompactedSource], dry_run: bool) -> Report {
