@@ -78,11 +78,25 @@ impl FeatureStore {
     /// # Errors
     /// What registry and stores say.
     pub async fn status(&self) -> Result<Vec<ViewStatus>> {
+        self.statuses(|_| true).await
+    }
+
+    /// The status of some feature views. Only their runs and stores are asked for; views that are not there are left out.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::status`].
+    pub async fn status_of(&self, views: &[ViewName]) -> Result<Vec<ViewStatus>> {
+        self.statuses(|view| views.contains(view)).await
+    }
+
+    async fn statuses(&self, wanted: impl Fn(&ViewName) -> bool) -> Result<Vec<ViewStatus>> {
         self.allow(Deed::Describe, vec!["status".to_owned()]).await?;
         let snapshot = self.snapshot().await?;
         let mut statuses = Vec::new();
         for view in snapshot.catalog().feature_views.values() {
-            statuses.push(self.view_status(&snapshot, view).await?);
+            if wanted(&view.name) {
+                statuses.push(self.view_status(&snapshot, view).await?);
+            }
         }
         Ok(statuses)
     }

@@ -1,6 +1,8 @@
 //! `larder get`: what are the features of some entities now?
 
-use larder::{Error, Micros, OnlinePlan, OutputInfo, ReadOptions, Reading, Result, Value};
+use larder::{
+    Error, FeatureStore, Micros, OnlinePlan, OutputInfo, ReadOptions, Reading, Result, Value, ViewName,
+};
 use serde_json::{Value as Json, json};
 
 use crate::args::{Pairs, Select, pairs};
@@ -53,12 +55,16 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         .await?;
     let keys = key_columns(&plan, &args.entity)?;
     let answer = read(&plan, &keys).await?;
-    let document = document(&plan, &keys, &answer);
-    if args.show_sensitive || cx.format != Format::Table {
-        return Ok(Report::new(document).table(table(&plan, &keys, &answer, |_| false)));
+    let is_for_people = cx.format == Format::Table;
+    let is_masked =
+        |output: &OutputInfo| is_for_people && !args.show_sensitive && !output.sensitivity.is_none();
+    let mut report =
+        Report::new(document(&plan, &keys, &answer)).table(table(&plan, &keys, &answer, is_masked));
+    if is_for_people && !cx.quiet {
+        for remark in unfilled(&store, &plan, &answer).await {
+            report = report.text(remark);
+        }
     }
-    let is_masked = |output: &OutputInfo| !output.sensitivity.is_none();
-    let mut report = Report::new(document).table(table(&plan, &keys, &answer, is_masked));
     let outputs = plan.outputs();
     let masked: Vec<&str> = outputs
         .iter()
@@ -146,6 +152,27 @@ async fn read(plan: &OnlinePlan, keys: &[KeyColumn]) -> Result<Vec<Vec<Found>>> 
     Ok(columns
         .map(|output| (0..answer.rows()).map(|row| found(row, output)).collect())
         .collect())
+}
+
+/// Which views had a row for none of the entities because they are not filled, and what to do about it.
+async fn unfilled(store: &FeatureStore, plan: &OnlinePlan, answer: &[Vec<Found>]) -> Vec<String> {
+    let mut views: Vec<ViewName> = Vec::new();
+    for (output, column) in plan.outputs().into_iter().zip(answer) {
+        let has_no_row = |found: &Found| found.event.is_none() && found.status != "UNAVAILABLE";
+        if !views.contains(&output.view) && column.iter().all(has_no_row) {
+            views.push(output.view);
+        }
+    }
+    if views.is_empty() {
+        return Vec::new();
+    }
+    // The values are read; whoever may not see the status, or cannot now, lacks no more than the remark.
+    let statuses = store.status_of(&views).await.unwrap_or_default();
+    let remark = |status: larder::ViewStatus| {
+        let why = status.needs_backfill?;
+        Some(format!("`{}` has no rows of these entities: {why}", status.view))
+    };
+    statuses.into_iter().filter_map(remark).collect()
 }
 
 /// Statuses as Feast's feature server names them, and two that it does not know.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use larder_base::model::Sensitivity;
 use larder_base::{
     ColumnName, EntityKeys, Error, JoinKey, KeyGroup, OnlineRead, OnlineStore, ReadShape, Result, Snapshot,
-    StoreName, Value, ValueType, Version, ViewRead,
+    StoreName, Value, ValueType, Version, ViewName, ViewRead,
 };
 
 use super::signature::Signature;
@@ -51,6 +51,7 @@ pub(super) struct BoundStore {
 pub(super) struct BoundOutput {
     pub(super) name: String,
     pub(super) reference: String,
+    pub(super) view: ViewName,
     pub(super) value_type: ValueType,
     pub(super) sensitivity: Sensitivity,
     pub(super) store: usize,
@@ -114,6 +115,7 @@ impl Bound {
             bound.outputs.push(BoundOutput {
                 name: output.name.clone(),
                 reference: resolved.reference_of(output),
+                view: view.view.name.clone(),
                 value_type: feature.value_type,
                 sensitivity: feature.sensitivity,
                 store,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use larder_base::error::suggest;
 use larder_base::model::Sensitivity;
-use larder_base::{ColumnName, Error, Result, Snapshot, ValueType, Version};
+use larder_base::{ColumnName, Error, Result, Snapshot, ValueType, Version, ViewName};
 
 use super::bound::Bound;
 use super::follow::Followers;
@@ -144,6 +144,8 @@ pub struct OutputInfo {
     pub name: String,
     /// How it was asked for: `view:feature`, or `role=view:feature`.
     pub reference: String,
+    /// The feature view that it comes from.
+    pub view: ViewName,
     /// Its type.
     pub value_type: ValueType,
     /// How sensitive its values are.
@@ -250,6 +252,7 @@ impl OnlinePlan {
         let info = |output: &super::bound::BoundOutput| OutputInfo {
             name: output.name.clone(),
             reference: output.reference.clone(),
+            view: output.view.clone(),
             value_type: output.value_type,
             sensitivity: output.sensitivity,
         };
