@@ -175,6 +175,9 @@ impl ReadStats {
 pub struct Explanation {
     /// One entry per view of the request.
     pub views: Vec<ViewExplanation>,
+    /// The files of the sources as they were found, each source once, as a [`JoinReport`] has them.
+    #[serde(default)]
+    pub sources: Vec<SourceFiles>,
     /// Bytes of memory that the join is estimated to need; absent where the store cannot tell.
     #[serde(default)]
     pub memory: Option<u64>,

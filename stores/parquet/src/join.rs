@@ -89,6 +89,9 @@ pub(crate) async fn explain(
         let views: Option<Vec<_>> = views.into_iter().collect();
         let mut explanation = Explanation::default();
         explanation.views = views.ok_or_else(|| Error::internal("a view was not planned"))?;
+        for shared in &sketch.scans {
+            shared.plan.list(&mut explanation.sources);
+        }
         explanation.memory = Some(sketch.memory(context.threads));
         let budget = Budget::new(&options, context.threads);
         explanation.spills = budget.is_some_and(|budget| !sketch.fits(&budget));

@@ -151,6 +151,11 @@ fn a_source_without_data_files_is_told() {
         text.contains("warning: source `product_daily` has no data files"),
         "{text}"
     );
+    let text = larder(&dir, &[&args[..], &["--explain"]].concat()).ok().out;
+    assert!(
+        text.contains("warning: source `product_daily` has no data files"),
+        "{text}"
+    );
     let args = [
         "historical",
         "--from",

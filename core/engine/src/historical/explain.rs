@@ -6,6 +6,7 @@ use larder_core::ReadStats;
 use serde::Serialize;
 
 use super::parameters::RowsFrom;
+use super::report::{empty_sources, merge_sources};
 use super::{Historical, Prepared};
 
 /// What making a training set would read.
@@ -90,6 +91,7 @@ impl Historical {
             warnings,
             ..HistoricalExplanation::default()
         };
+        let mut sources = Vec::new();
         for (name, views) in prepared.by_store(&self.store) {
             let offline = self.store.offline_store(&name).await?;
             if !offline.capabilities().explain {
@@ -103,6 +105,7 @@ impl Historical {
                 (a, b) => a.or(b),
             };
             explanation.spills |= told.spills;
+            merge_sources(&mut sources, told.sources);
             for (index, view) in views.into_iter().zip(told.views) {
                 explanation.read.add(&view.read);
                 let plan = &mut explanation.views[index];
@@ -111,6 +114,7 @@ impl Historical {
                 plan.skipped = skipped.map(|(reason, count)| Skipped { reason, count }).collect();
             }
         }
+        explanation.warnings.extend(empty_sources(&sources));
         Ok(explanation)
     }
 
