@@ -20,6 +20,7 @@ pub mod plugin_offline;
 mod progress;
 pub mod report;
 pub mod scratch;
+pub mod unfinished;
 
 pub use compact::{CompactOptions, CompactReport};
 pub use larder_base::*;

@@ -41,6 +41,7 @@ pub(crate) async fn append(
                 target => break target?,
             }
         };
+        sink::sweep(&target.place, now);
         write(&target, &root, &scan, receive)
     });
     let sending = async move {

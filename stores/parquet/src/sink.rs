@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use larder_core::{Error, Result};
+use larder_core::{Error, Micros, Result, unfinished};
 use parking_lot::Mutex;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -13,6 +14,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::discover::show;
 use crate::fault;
+use crate::live::EXTENSION;
 use crate::root::{Root, Spot};
 
 /// What the files that this store wrote say of their writer, before its version.
@@ -51,6 +53,7 @@ impl Sink {
                 make_folder(folder)?;
                 let temporary = Temporary(folder.join(format!("{TEMPORARY}{name}")));
                 let file = File::create_new(&temporary.0).map_err(|error| unwritten(error, &temporary.0))?;
+                unfinished::hold(&file);
                 let path = folder.join(name);
                 Ok(Self::File {
                     temporary,
@@ -89,6 +92,21 @@ impl Sink {
         }
         Ok(())
     }
+}
+
+/// Removes what killed writers left in a folder. On object stores they leave nothing that has a name.
+pub(crate) fn sweep(folder: &Spot, now: Micros) {
+    if let Spot::Disk(folder) = folder {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.0).unwrap_or(0));
+        unfinished::sweep(folder, is_temporary, now);
+    }
+}
+
+/// Whether a name is one of a file that this store writes: all of its names end in 16 hexadecimal digits.
+fn is_temporary(name: &str) -> bool {
+    let stem = name.strip_prefix(TEMPORARY);
+    let stem = stem.and_then(|name| name.strip_suffix(EXTENSION));
+    stem.is_some_and(|stem| stem.bytes().rev().take_while(u8::is_ascii_hexdigit).count() >= 16)
 }
 
 /// How a file is written; rows of a group and bytes of it are bounded, because they are in memory until it ends.

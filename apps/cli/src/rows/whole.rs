@@ -1,11 +1,14 @@
 //! How does a file get its name: at once, when all of it is durable, or never?
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use larder::{Error, Result};
+use larder::{Error, Result, random, unfinished};
+
+/// What temporary names end in.
+const SUFFIX: &str = ".tmp";
 
 /// The temporary files of this process.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -26,6 +29,8 @@ pub(crate) fn remove_unfinished() {
 pub(super) struct Temporary {
     path: PathBuf,
     temporary: Option<PathBuf>,
+    /// Keeps other processes from removing the file, also when all is written.
+    held: File,
 }
 
 impl Drop for Temporary {
@@ -39,18 +44,30 @@ impl Drop for Temporary {
 }
 
 impl Temporary {
-    /// Makes the file; its place stays as it is.
+    /// Makes the file; its place stays as it is. What killed processes left of the same file is removed.
     pub(super) fn create(path: &Path) -> Result<(Self, File)> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder(path).join(format!(".{name}.{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(|cause| cannot(path, cause))?;
+        let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+        let temporary = folder(path).join(format!("{prefix}{:016x}{SUFFIX}", random::u64()));
+        let (file, held) = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .and_then(|file| Ok((file.try_clone()?, file)))
+            .map_err(|cause| cannot(path, cause))?;
+        unfinished::hold(&held);
         UNFINISHED
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(temporary.clone());
+        // The clock of the file system, which the times of the others are from.
+        if let Ok(now) = file.metadata().and_then(|metadata| metadata.modified()) {
+            unfinished::sweep(&folder(path), |name| is_temporary(name, &prefix), now);
+        }
         let temporary = Self {
             path: path.to_owned(),
             temporary: Some(temporary),
+            held,
         };
         Ok((temporary, file))
     }
@@ -60,10 +77,12 @@ impl Temporary {
         &self.path
     }
 
-    /// The file under its temporary name, to read.
+    /// The file from its beginning, to be read once it is written. It is not opened anew: on network disks a lock may
+    /// keep all other handles out.
     pub(super) fn open(&self) -> Result<File> {
-        let there = self.temporary.as_ref().unwrap_or(&self.path);
-        File::open(there).map_err(|cause| cannot(&self.path, cause))
+        let file = self.held.try_clone();
+        let rewound = file.and_then(|mut file| file.rewind().map(|()| file));
+        rewound.map_err(|cause| cannot(&self.path, cause))
     }
 
     /// Gives the file its name; what stood there is replaced at once.
@@ -81,6 +100,13 @@ impl Temporary {
         }
         Ok(())
     }
+}
+
+/// Whether a name is a temporary one of the file whose names begin like this.
+fn is_temporary(name: &str, prefix: &str) -> bool {
+    let middle = name.strip_prefix(prefix);
+    let middle = middle.and_then(|name| name.strip_suffix(SUFFIX));
+    middle.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 fn finished(temporary: &Path) {

@@ -50,10 +50,10 @@ impl Sealed {
         self.bytes
     }
 
-    /// What was written, to read.
+    /// What was written, from its beginning, for one reader at a time.
     ///
     /// # Errors
-    /// `Unavailable` when it cannot be opened.
+    /// `Unavailable` when it cannot be read.
     pub(crate) fn open(&self) -> Result<File> {
         self.temporary.open()
     }

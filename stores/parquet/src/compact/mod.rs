@@ -103,6 +103,7 @@ impl Work<'_> {
         if self.options.dry_run {
             return self.planned(live, report);
         }
+        sink::sweep(&self.spot, (self.clock)());
         self.remove(&mut live, &mut report)?;
         report.bytes_made = Some(0);
         loop {

@@ -7,6 +7,7 @@ mod compact_crash;
 mod conformance;
 mod equal;
 mod files;
+mod leftovers;
 mod outputs;
 #[cfg(feature = "s3")]
 mod s3;
