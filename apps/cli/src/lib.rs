@@ -99,7 +99,7 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn finish(report: &Report, cx: &Context) -> ExitCode {
-    match output::print(&report.render(cx.format, cx.quiet)) {
+    match output::print(&report.render(cx.format, cx.quiet, output::terminal())) {
         Ok(()) if report.failed.is_empty() => ExitCode::from(report.exit),
         Ok(()) => {
             let errors = match cx.format {

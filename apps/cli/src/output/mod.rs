@@ -102,8 +102,8 @@ impl Report {
         self
     }
 
-    /// What is printed in a format.
-    pub(crate) fn render(&self, format: Format, quiet: bool) -> String {
+    /// What is printed in a format; on a terminal of so many columns, if it is one.
+    pub(crate) fn render(&self, format: Format, quiet: bool, terminal: Option<usize>) -> String {
         let mut out = String::new();
         match format {
             Format::Json => {
@@ -113,7 +113,7 @@ impl Report {
             Format::Table | Format::Markdown => {
                 for block in &self.blocks {
                     match block {
-                        Block::Table(table) => out.push_str(&table.render()),
+                        Block::Table(table) => out.push_str(&table.render(terminal)),
                         Block::Text(_) if quiet => {}
                         Block::Text(text) | Block::Product(text) => {
                             out.push_str(text);
@@ -145,6 +145,12 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Columns of the terminal that stdout is, if it is one.
+pub(crate) fn terminal() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(width.0.into())
 }
 
 /// Writes to stderr; where even that fails there is nobody left to tell.
@@ -223,8 +229,8 @@ mod tests {
     #[test]
     fn quiet_keeps_products_and_tables() {
         let report = Report::new(1).text("a remark").product("a: 1\n");
-        assert_eq!(report.render(Format::Table, true), "a: 1\n");
-        assert_eq!(report.render(Format::Table, false), "a remark\na: 1\n");
-        assert_eq!(report.render(Format::Json, false), "1\n");
+        assert_eq!(report.render(Format::Table, true, None), "a: 1\n");
+        assert_eq!(report.render(Format::Table, false, None), "a remark\na: 1\n");
+        assert_eq!(report.render(Format::Json, false, None), "1\n");
     }
 }

@@ -21,9 +21,12 @@ pub(crate) struct Table {
     empty: Option<&'static str>,
 }
 
-/// Longest cell shown to people, but for those of the last column, where nothing stands behind; CSV and JSON have it
-/// whole.
+/// Longest cell shown on a terminal that has no room for more, but for those of the last column, where nothing stands
+/// behind. What is piped is whole.
 const WIDEST: usize = 72;
+
+/// What stands between two columns.
+const GAP: &str = "  ";
 
 impl Table {
     /// A table; a header that begins with `>` stands on the right.
@@ -60,34 +63,30 @@ impl Table {
         }
     }
 
-    /// The table for people.
-    pub(crate) fn render(&self) -> String {
+    /// The table for people, on a terminal of so many columns, or whole where it goes to a file or another program.
+    pub(crate) fn render(&self, terminal: Option<usize>) -> String {
         if self.rows.is_empty() {
             return self.empty.map(|text| format!("{text}\n")).unwrap_or_default();
         }
-        let rows: Vec<Vec<String>> = self
+        let last = self.header.len().saturating_sub(1);
+        let mut rows: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| {
-                let cells = row.iter().enumerate();
-                cells
-                    .map(|(column, cell)| match column + 1 == self.header.len() {
-                        true => one_line(cell),
-                        false => shortened(cell),
-                    })
-                    .collect()
-            })
+            .map(|row| row.iter().map(|cell| one_line(cell)).collect())
             .collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells
-                .chain(self.header.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-                .min(WIDEST)
+            let cells = cells.chain(self.header.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let mut widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        if let Some(terminal) = terminal {
+            let most = widest(&widths, terminal);
+            for row in &mut rows {
+                row.iter_mut().take(last).for_each(|cell| shorten(cell, most));
+            }
+            widths.iter_mut().for_each(|width| *width = (*width).min(most));
+        }
         let mut out = String::new();
         self.line(&mut out, &self.header, &widths);
         let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
@@ -102,7 +101,7 @@ impl Table {
         let mut line = String::new();
         for (i, cell) in cells.iter().enumerate() {
             if i > 0 {
-                line.push_str("  ");
+                line.push_str(GAP);
             }
             let width = widths.get(i).copied().unwrap_or(0);
             let _ = match self.align.get(i) {
@@ -160,14 +159,18 @@ fn plain(cell: &str) -> String {
     }
 }
 
-fn shortened(cell: &str) -> String {
-    let one_line = one_line(cell);
-    if one_line.chars().count() <= WIDEST {
-        return one_line;
+/// How long cells may be so that columns of these widths fit beside each other; no shorter than [`WIDEST`].
+fn widest(widths: &[usize], terminal: usize) -> usize {
+    let gaps = GAP.len() * widths.len().saturating_sub(1);
+    let fits = |most: &usize| widths.iter().map(|width| width.min(most)).sum::<usize>() + gaps <= terminal;
+    (WIDEST..=terminal).rev().find(fits).unwrap_or(WIDEST)
+}
+
+fn shorten(cell: &mut String, most: usize) {
+    if cell.chars().count() > most {
+        *cell = cell.chars().take(most.saturating_sub(1)).collect();
+        cell.push('…');
     }
-    let mut short: String = one_line.chars().take(WIDEST - 1).collect();
-    short.push('…');
-    short
 }
 
 #[cfg(test)]
@@ -180,7 +183,7 @@ mod tests {
         table.row(["user_stats", "7"]);
         table.row(["b", "1,234"]);
         assert_eq!(
-            table.render(),
+            table.render(None),
             "name         rows\n──────────  ─────\nuser_stats      7\nb           1,234\n"
         );
     }
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn nothing_is_said_in_words() {
         let table = Table::new(["a"]).or_say("no rows");
-        assert_eq!(table.render(), "no rows\n");
+        assert_eq!(table.render(None), "no rows\n");
         assert_eq!(table.csv(), "a\n");
     }
 
@@ -203,12 +206,36 @@ mod tests {
     fn the_last_column_is_whole_and_nothing_steers_the_terminal() {
         let mut table = Table::new(["a", "b"]);
         table.row(["\u{1b}[31mred\u{7}".to_owned(), "x".repeat(200)]);
-        let shown = table.render();
+        let shown = table.render(Some(80));
         assert!(shown.contains(&"x".repeat(200)), "{shown}");
         assert!(
             shown.contains("\\u{1b}[31mred\\u{7}") && !shown.contains('\u{1b}'),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn cells_are_cut_only_where_a_terminal_has_no_room() {
+        let mut table = Table::new(["a", "b", "c"]);
+        let (long, last) = ("x".repeat(100), "z".repeat(200));
+        table.row([long.as_str(), "y", last.as_str()]);
+        let cells = |terminal: Option<usize>| {
+            let text = table.render(terminal);
+            let row = text.lines().nth(2).unwrap();
+            row.split("  ")
+                .map(|cell| cell.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let cut = |at: usize| vec![format!("{}…", "x".repeat(at - 1)), "y".to_owned(), last.clone()];
+        let whole = vec![long.clone(), "y".to_owned(), last.clone()];
+        assert_eq!(cells(None), whole);
+        assert_eq!(cells(Some(400)), whole);
+        assert_eq!(cells(Some(0)), cut(WIDEST));
+        assert_eq!(cells(Some(80)), cut(WIDEST));
+        // What the terminal has is shared: 80 + 2 + 1 + 2 + 80 columns.
+        assert_eq!(cells(Some(165)), cut(80));
+        let wide = |text: String| text.lines().map(|line| line.chars().count()).max();
+        assert_eq!(wide(table.render(Some(305))), Some(305));
     }
 
     #[test]
