@@ -112,8 +112,8 @@ pub(crate) enum Command {
     Delete(commands::delete::Args),
     /// Show how fresh each view is
     Status(commands::status::Args),
-    /// List the stores in this build
-    Stores,
+    /// List the stores in this build, or the options of one
+    Stores(commands::stores::Args),
     /// Check that everything configured works
     Doctor(commands::doctor::Args),
     /// Print a JSON Schema for editors

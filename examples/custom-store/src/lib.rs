@@ -26,6 +26,7 @@ pub static PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "",
+    docs: "",
     sources: &[],
 };
 

@@ -50,6 +50,7 @@ pub static PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "local",
+    docs: include_str!("../README.md"),
     sources: &[],
 };
 

@@ -27,6 +27,7 @@ pub static PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "dynamodb",
+    docs: include_str!("../docs.md"),
     sources: &[],
 };
 

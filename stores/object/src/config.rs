@@ -57,6 +57,7 @@ pub static FILE_PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "object",
+    docs: include_str!("../docs.md"),
     sources: &[],
 };
 
@@ -70,6 +71,7 @@ pub static OBJECT_PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "object",
+    docs: include_str!("../docs.md"),
     sources: &[],
 };
 

@@ -31,6 +31,7 @@ pub static PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "parquet",
+    docs: include_str!("../docs.md"),
     sources: &[SourceKind {
         name: "parquet",
         options: &["path"],

@@ -60,7 +60,7 @@ pub(crate) async fn run(cx: &Context, command: Command) -> Result<Report> {
         Command::Compact(args) => compact::run(cx, args).await,
         Command::Delete(args) => delete::run(cx, args).await,
         Command::Status(args) => status::run(cx, args).await,
-        Command::Stores => stores::run(),
+        Command::Stores(args) => stores::run(&args),
         Command::Doctor(args) => doctor::run(cx, args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Unknown(words) => {

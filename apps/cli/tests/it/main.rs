@@ -20,6 +20,7 @@ mod push_file;
 mod push_kill;
 #[cfg(feature = "redis")]
 mod redis;
+mod remarks;
 mod training;
 mod usage;
 mod world;

@@ -288,6 +288,7 @@ pub static ONLINE_PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "",
+    docs: "",
     sources: &[],
 };
 

@@ -213,6 +213,7 @@ pub static REGISTRY_PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "",
+    docs: "",
     sources: &[],
 };
 

@@ -73,6 +73,9 @@ pub struct Plugin {
     pub version: &'static str,
     /// The facade's cargo feature that brings it; empty for a third party's.
     pub feature: &'static str,
+    /// What its users read, as Markdown, or nothing. Tables in it under `| key | default | meaning |` list its options;
+    /// `larder stores` shows them.
+    pub docs: &'static str,
     /// Types of sources it reads, for offline stores.
     pub sources: &'static [SourceKind],
 }

@@ -412,6 +412,7 @@ pub static OFFLINE_PLUGIN: Plugin = Plugin {
     package: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     feature: "",
+    docs: "",
     sources: &[SourceKind {
         name: "memory",
         options: &[],

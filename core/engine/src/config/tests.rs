@@ -79,6 +79,7 @@ const fn plugin(role: Role, name: &'static str) -> Plugin {
         package: "tests",
         version: "0.0.0",
         feature: "",
+        docs: "",
         sources: &[],
     }
 }
