@@ -6,6 +6,7 @@
 //! - `set`: pipelined `SET` of packed rows of the same bytes, which are ready in memory; beside it `redis-benchmark`;
 //! - `first`: `materialize` into nothing: reading, the newest row of each key, packing, writing;
 //! - `again`: the same with `rebuild`, where Redis has every row already;
+//! - `newer`: the same, where Redis has an older row of every key;
 //! - `cluster`: `first` into three nodes without replicas;
 //! - `larger`: `first` of four million rows, for its peak of memory;
 //! - Feast: `materialize` of the first 100,000 of the rows, where `LARDER_BENCH_PYTHON` is an interpreter that has it.
@@ -48,7 +49,7 @@ const UNDER_WAY: usize = 4;
 #[expect(clippy::print_stderr, reason = "a bench tells what it measured")]
 async fn main() {
     let folder = tempfile::tempdir().expect("a folder");
-    write(&folder.path().join("rows.parquet"), ROWS);
+    write(&folder.path().join("rows.parquet"), ROWS, START);
     let server = Server::start();
     let set = bare_sets(&server).await;
     eprint!("{}", benchmark(&server));
@@ -67,6 +68,9 @@ async fn main() {
     let first = materialize(&store, ROWS, false).await;
     tell("first", ROWS, first);
     tell("again", ROWS, materialize(&store, ROWS, true).await);
+    write(&folder.path().join("rows.parquet"), ROWS, START + 1);
+    tell("newer", ROWS, materialize(&store, ROWS, true).await);
+    write(&folder.path().join("rows.parquet"), ROWS, START);
     drop(store);
 
     let nodes = cluster(3).await;
@@ -76,7 +80,7 @@ async fn main() {
     tell("cluster", ROWS, took);
     drop((store, nodes));
 
-    write(&folder.path().join("rows.parquet"), LARGER);
+    write(&folder.path().join("rows.parquet"), LARGER, START);
     empty(&server).await;
     let store = self::store(folder.path(), &RedisConfig::new(server.url())).await;
     tell("larger", LARGER, materialize(&store, LARGER, false).await);
@@ -84,7 +88,7 @@ async fn main() {
     match std::env::var("LARDER_BENCH_PYTHON") {
         Err(_) => eprintln!("Feast: not measured, LARDER_BENCH_PYTHON is not set"),
         Ok(python) => {
-            write(&folder.path().join("rows.parquet"), FEAST);
+            write(&folder.path().join("rows.parquet"), FEAST, START);
             match feast(&python, folder.path()) {
                 Ok(took) => eprintln!(
                     "Feast    {:>8.0} rows/s   first is {:.0} times as fast",
@@ -141,7 +145,8 @@ fn written(report: &larder::MaterializeReport) -> u64 {
     report.views.iter().map(|view| view.written).sum()
 }
 
-fn write(path: &std::path::Path, count: usize) {
+/// The rows of `count` entities, a µs apart from `start` on.
+fn write(path: &std::path::Path, count: usize, start: i64) {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
         .set_max_row_group_row_count(Some(GROUP));
@@ -151,7 +156,7 @@ fn write(path: &std::path::Path, count: usize) {
         let ids = rows
             .clone()
             .map(|row| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64);
-        let times = rows.clone().map(|row| START + row as i64);
+        let times = rows.clone().map(|row| start + row as i64);
         let mut columns: Vec<(String, ArrayRef)> = vec![
             ("id".to_owned(), Arc::new(Int64Array::from_iter_values(ids))),
             (

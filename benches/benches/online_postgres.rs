@@ -31,7 +31,7 @@ use futures::stream::{self, StreamExt};
 use larder_base::{BuildContext, OnlineWrite};
 use larder_postgres::{PostgresConfig, PostgresStore};
 use server::Server;
-use service::{Bare, Dice, ENTITIES, Service, UNDER_WAY, WIDTHS};
+use service::{Bare, Dice, Service, UNDER_WAY, WIDTHS};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ use tokio_postgres::{Client, NoTls, Statement};
 
 const SIZES: [usize; 4] = [1, 10, 100, 1_000];
 const WRITTEN: u64 = 100_000;
+const ENTITIES: u64 = 100_000;
 
 /// Feast's table of a view, filled with values of 9 bytes under keys of 37.
 const FEAST: &str = "CREATE TABLE feast (entity_key bytea, feature_name text, value bytea, value_text text, vector_value bytea, \
@@ -53,7 +54,7 @@ const FEAST: &str = "CREATE TABLE feast (entity_key bytea, feature_name text, va
 async fn main() {
     let server = Server::with(&["shared_buffers=512MB", "max_wal_size=4GB"]);
     let store = PostgresStore::new(&PostgresConfig::new(server.url()), &BuildContext::new("."));
-    let service = Service::new(Arc::new(store.expect("a store"))).await;
+    let service = Service::new(Arc::new(store.expect("a store")), ENTITIES).await;
     let mut report = String::new();
 
     let filling = service.filling();

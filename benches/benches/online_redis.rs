@@ -12,11 +12,14 @@
 //! - `bare`: the same keys and values by pipelined `SET`; beside it what `redis-benchmark` says of `SET` and `GET`;
 //! - `first`, `again`, `newer`: `OnlineStore::write` into nothing, of the same rows, of newer rows.
 //!
-//! Feast: its SDK on a server of its own, with the same views and 10,000 entities, where `LARDER_BENCH_PYTHON` is an
+//! Feast: its SDK on a server of its own, with the same views and as many entities, where `LARDER_BENCH_PYTHON` is an
 //! interpreter that has it.
 //!
+//! What no client can do without: the round trip of `redis-benchmark` on one connection, and what Redis itself says that it
+//! spends in an `MGET` of so many keys.
+//!
 //! Goals: `read` at most 1.15 times `bare`, and 25, 40 and 60 times faster than Feast at 1, 10 and 100 rows; `first` at
-//! least 60 %, `again` and `newer` at least 40 % of `bare`. Redis itself says how many commands a read was and what a
+//! least 60 %, `again` at least 40 % of `bare`. Redis itself says how many commands a read was and what a
 //! row costs in memory.
 
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -33,7 +36,7 @@ use larder_base::{BuildContext, OnlineWrite};
 use larder_redis::{RedisConfig, RedisStore};
 use redis::aio::MultiplexedConnection;
 use server::{Server, benchmark};
-use service::{BATCH, Bare, Dice, ENTITIES, Service, UNDER_WAY};
+use service::{BATCH, Bare, Dice, Service, UNDER_WAY};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::process::Command;
@@ -42,13 +45,14 @@ use std::time::{Duration, Instant};
 
 const SIZES: [usize; 4] = [1, 10, 100, 1_000];
 const WRITTEN: u64 = 500_000;
+const ENTITIES: u64 = 100_000;
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stderr, reason = "a bench tells what it measured")]
 async fn main() {
     let server = Server::start();
     let store = RedisStore::new(&RedisConfig::new(server.url()), &BuildContext::new(".")).expect("a store");
-    let service = Service::new(Arc::new(store)).await;
+    let service = Service::new(Arc::new(store), ENTITIES).await;
     let mut connection = server.connect().await;
     let mut report = String::new();
 
@@ -61,7 +65,23 @@ async fn main() {
     )
     .expect("a string grows");
     let mut bare = Client::new(&server).await;
-    let medians = service.reads(&SIZES, &mut bare, &mut report).await;
+    let trip = server::tool(&server, &["-t", "get", "-d", "110", "-c", "1", "-n", "20000"]);
+    if let Some(cells) = trip.first() {
+        writeln!(
+            report,
+            "redis-benchmark, one connection: a round trip of {} ms (median)",
+            cells[4]
+        )
+        .expect("a string grows");
+    }
+    let mut medians = Vec::new();
+    for rows in SIZES {
+        let before = mget(&mut connection).await;
+        medians.extend(service.reads(&[rows], &mut bare, &mut report).await);
+        let after = mget(&mut connection).await;
+        let own = (after.1 - before.1) / (after.0 - before.0);
+        writeln!(report, "             Redis itself {own:.1} µs").expect("a string grows");
+    }
     let before = commands(&mut connection).await;
     service.read_once(1_000).await;
     // The question is a command, too.
@@ -154,7 +174,7 @@ fn feast(python: &str, medians: &[(usize, f64)], report: &mut String) {
     let script = "peers/feast_online.py";
     let sizes: Vec<String> = medians.iter().map(|(rows, _)| rows.to_string()).collect();
     let output = Command::new(python)
-        .args([script, server.address(), "10000", &sizes.join(",")])
+        .args([script, server.address(), &ENTITIES.to_string(), &sizes.join(",")])
         .env("FEAST_USAGE", "False")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env_remove("LD_LIBRARY_PATH")
@@ -193,13 +213,28 @@ async fn commands(connection: &mut MultiplexedConnection) -> f64 {
     number(connection, "stats", "total_commands_processed").await
 }
 
+/// How many `MGET` there were, and the µs that Redis spent in them.
+async fn mget(connection: &mut MultiplexedConnection) -> (f64, f64) {
+    let told = info(connection, "commandstats").await;
+    let line = told
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_mget:calls="));
+    let numbers = line.and_then(|line| {
+        let (calls, rest) = line.split_once(",usec=")?;
+        Some((calls.parse().ok()?, rest.split(',').next()?.parse().ok()?))
+    });
+    numbers.unwrap_or((0.0, 0.0))
+}
+
+async fn info(connection: &mut MultiplexedConnection, section: &str) -> String {
+    let mut command = redis::cmd("INFO");
+    command.arg(section);
+    command.query_async(connection).await.expect("an answer")
+}
+
 /// A number that Redis tells of itself.
 async fn number(connection: &mut MultiplexedConnection, section: &str, name: &str) -> f64 {
-    let told: String = redis::cmd("INFO")
-        .arg(section)
-        .query_async(connection)
-        .await
-        .expect("an answer");
+    let told = info(connection, section).await;
     let line = told
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

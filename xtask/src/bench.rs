@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::pit;
 use crate::shell::{self, Failure, Result};
-use crate::test::{postgres, redis};
+use crate::test::{dynamodb, postgres, redis};
 use crate::tidy::model::{self, Member};
 
 const PACKAGE: &str = "larder-benches";
@@ -67,6 +67,9 @@ fn run(name: &str, passed_on: &[String]) -> Result<()> {
     }
     if matches!(name, "online_redis" | "materialize") {
         redis::Programs::find()?.tell(&mut command);
+    }
+    if name == "online_dynamodb" {
+        dynamodb::Program::find()?.tell(&mut command);
     }
     if name == "online_postgres" {
         postgres::Programs::find()?.tell(&mut command);

@@ -99,25 +99,35 @@ fn command(name: &str) -> Command {
 
 /// What Redis' own tool says of values of the size of 10 features, pipelined.
 pub(crate) fn benchmark(server: &Server) -> String {
+    let size = ["-t", "set,get", "-d", "110", "-r", "1000000"];
+    let load = ["-n", "1000000", "-P", "1000", "-c", "4"];
+    let rates = tool(server, &[&size[..], &load].concat());
+    let rates: Vec<String> = rates
+        .iter()
+        .map(|cells| format!("{} {}/s", cells[0], cells[1]))
+        .collect();
+    format!("redis-benchmark, 110 bytes: {}\n", rates.join(", "))
+}
+
+/// The lines of numbers of Redis' own tool: name, rate, and mean, least, 50th, 95th, 99th percentile and most in ms.
+pub(crate) fn tool(server: &Server, arguments: &[&str]) -> Vec<Vec<String>> {
     let (host, port) = server.address().split_once(':').expect("a port");
     let told = command("redis-benchmark")
-        .args([
-            "-h", host, "-p", port, "-t", "set,get", "-d", "110", "-r", "1000000",
-        ])
-        .args(["-n", "1000000", "-P", "1000", "-c", "4", "--csv"])
+        .args(["-h", host, "-p", port, "--csv"])
+        .args(arguments)
         .output();
-    match told {
-        Ok(told) if told.status.success() => {
-            let rates = String::from_utf8_lossy(&told.stdout);
-            let rates = rates.lines().skip(1).filter_map(|line| {
-                let mut cells = line.split(',').map(|cell| cell.trim_matches('"'));
-                Some(format!("{} {}/s", cells.next()?, cells.next()?))
-            });
-            let rates: Vec<String> = rates.collect();
-            format!("redis-benchmark, 110 bytes: {}\n", rates.join(", "))
-        }
-        _ => "redis-benchmark: it is not there\n".to_owned(),
-    }
+    let told = match told {
+        Ok(told) if told.status.success() => told.stdout,
+        _ => return Vec::new(),
+    };
+    let lines = String::from_utf8_lossy(&told);
+    let cells = |line: &str| {
+        line.split(',')
+            .map(|cell| cell.trim_matches('"').to_owned())
+            .collect()
+    };
+    let lines = lines.lines().skip(1).map(cells);
+    lines.filter(|cells: &Vec<String>| cells.len() > 4).collect()
 }
 
 /// A cluster of some nodes without replicas.

@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use larder_base::memory::MemoryRegistry;
 use larder_base::{
     Cell, EntityKeys, Micros, OnlineStore, OnlineWrite, PackedRows, ProjectName, ReadOptions, SetName,
-    Snapshot, ViewLayout, WriteOptions,
+    Snapshot, ViewLayout, WriteOptions, WriteRule,
 };
 use larder_engine::online::{KeyHandle, Tensor};
 use larder_engine::{ApplyOptions, DefinitionSet, FeatureStore, OnlinePlan, Session, TensorSpec};
@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 pub(crate) const WIDTHS: [usize; 3] = [17, 17, 16];
 /// Features of the view that is written.
 const WIDTH: usize = 10;
-/// Entities that are read, each with a row in every view.
-pub(crate) const ENTITIES: u64 = 100_000;
 /// Rows per write, and writes under way.
 pub(crate) const BATCH: u64 = 5_000;
 pub(crate) const UNDER_WAY: usize = 4;
@@ -36,6 +34,8 @@ pub(crate) trait Bare {
 
 /// The service on an online store.
 pub(crate) struct Service {
+    /// That are read, each with a row in every view.
+    entities: u64,
     store: Arc<dyn OnlineStore>,
     snapshot: Arc<Snapshot>,
     plan: OnlinePlan,
@@ -56,7 +56,7 @@ impl Dice {
 
 impl Service {
     /// Applied to a store that is empty.
-    pub(crate) async fn new(store: Arc<dyn OnlineStore>) -> Self {
+    pub(crate) async fn new(store: Arc<dyn OnlineStore>, entities: u64) -> Self {
         let features = FeatureStore::builder(ProjectName::new("bench").expect("a name"))
             .registry(Arc::new(MemoryRegistry::new()))
             .online(store.clone())
@@ -65,6 +65,7 @@ impl Service {
         let options = ApplyOptions::new().with_offline(true);
         features.apply(&definitions(), &options).await.expect("applied");
         Self {
+            entities,
             store,
             snapshot: features.snapshot().await.expect("a snapshot"),
             plan: features.online("all").await.expect("a plan"),
@@ -80,15 +81,23 @@ impl Service {
     pub(crate) fn filling(&self) -> Vec<OnlineWrite> {
         let views = (0..WIDTHS.len()).map(|view| self.layout(view));
         views
-            .flat_map(|layout| batches(&layout, ENTITIES, START))
+            .flat_map(|layout| batches(&layout, self.entities, START))
             .collect()
     }
 
     /// Writes, some batches at a time.
     pub(crate) async fn write(&self, batches: &[OnlineWrite]) -> Duration {
         let options = WriteOptions::default();
+        let rule = match self.store.capabilities().newest_wins {
+            true => WriteRule::NewestWins,
+            false => WriteRule::Overwrite,
+        };
+        let batches: Vec<OnlineWrite> = batches
+            .iter()
+            .map(|write| write.clone().with_rule(rule))
+            .collect();
         let began = Instant::now();
-        stream::iter(batches)
+        stream::iter(&batches)
             .map(|write| self.store.write(write, &options))
             .buffer_unordered(UNDER_WAY)
             .try_for_each(|_| async { Ok(()) })
@@ -121,7 +130,7 @@ impl Service {
             samples[0].push(took.as_nanos() as f64);
             for (reader, samples) in readers.iter_mut().zip(&mut samples[1..]) {
                 let ids: Vec<i64> = (0..rows)
-                    .map(|_| id(dice.below(ENTITIES as usize) as u64))
+                    .map(|_| id(dice.below(self.entities as usize) as u64))
                     .collect();
                 let began = Instant::now();
                 reader.read(&ids).await;

@@ -17,13 +17,13 @@ const REMEDY: &str = "install it, so that dynoxide is on the path (cargo install
 
 /// The server's program, where it is not on the path.
 #[derive(Debug, Default)]
-pub(super) struct Program {
+pub(crate) struct Program {
     file: Option<PathBuf>,
 }
 
 impl Program {
     /// Finds the program, or builds it once.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let on_path = Self::default();
         if on_path.works() {
             return Ok(on_path);
@@ -69,7 +69,7 @@ impl Program {
     }
 
     /// Tells a command where the program is.
-    pub(super) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Some(file) = &self.file {
             command.env("LARDER_TEST_DYNAMODB", file);
         }

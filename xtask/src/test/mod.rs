@@ -3,7 +3,7 @@
 //! All steps run even when one fails, since a person wants to hear of everything at once.
 
 mod debian;
-mod dynamodb;
+pub(crate) mod dynamodb;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 mod s3;
