@@ -34,6 +34,17 @@ use run::Run;
 /// Records of a view that are kept before they are merged.
 const COMPACT_AFTER: usize = 16;
 
+/// How much before the end of the last run is looked at once more, where a view does not say.
+///
+/// Rows get their created time, or their event, before they can be seen: a push stamps them before it appends them, and
+/// a run in between has not seen what its interval holds.
+const LATENESS: Span = Span::minutes(10);
+
+/// How late rows of a view may become visible and still be found by the next run.
+pub(crate) fn lateness(view: &FeatureView) -> Span {
+    view.lateness.unwrap_or(LATENESS)
+}
+
 /// What a run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -289,7 +300,7 @@ impl Materialize {
             offline,
             layout: layout.clone(),
             scan,
-            lateness: view.lateness,
+            lateness: lateness(view),
             pace: Arc::new(Pace::new(
                 &view.name,
                 slices.len(),

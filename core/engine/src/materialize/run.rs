@@ -25,7 +25,7 @@ pub(super) struct Run<'a> {
     pub(super) offline: Arc<dyn OfflineStore>,
     pub(super) layout: Arc<ViewLayout>,
     pub(super) scan: ViewScan,
-    pub(super) lateness: Option<Span>,
+    pub(super) lateness: Span,
     pub(super) pace: Arc<Pace>,
     pub(super) task: &'a Materialize,
 }
@@ -148,11 +148,10 @@ impl Run<'_> {
     fn request(&self, slice: Interval) -> LatestRead {
         // The last while is looked at once more: rows land late, and where there is a created time
         // it may be older than the file that brings it.
-        let again = self.lateness.unwrap_or(Span::ZERO);
         LatestRead {
             scan: self.scan.clone(),
             floor: slice.floor,
-            after: slice.after.minus(again),
+            after: slice.after.minus(self.lateness),
             until: slice.until,
         }
     }

@@ -59,6 +59,7 @@ pub(super) fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> 
         let place = PLACE;
         columns.check(rows.schema_ref(), place)?;
         let event = columns.event(rows, place)?;
+        let created = columns.created(rows, place)?;
         let keys = columns.keys(rows, place)?;
         columns.features(rows, place)?;
         let join_keys: Vec<JoinKey> = scan.keys.iter().map(|key| key.key.clone()).collect();
@@ -81,6 +82,11 @@ pub(super) fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> 
                 format!("event time `{}` is null", scan.source.event_time)
             } else if event.value(row) > latest.0 {
                 format!("event time {} is in the future", Micros(event.value(row)))
+            } else if let Some(created) = created
+                .as_ref()
+                .filter(|times| times.is_valid(row) && times.value(row) > latest.0)
+            {
+                format!("created time {} is in the future", Micros(created.value(row)))
             } else if !all_fit && let Err(error) = fits(row) {
                 error.message().to_owned()
             } else {
@@ -93,6 +99,20 @@ pub(super) fn refuse(rows: &RecordBatch, scans: &[ViewScan], latest: Micros) -> 
         .into_iter()
         .map(|(row, reason)| RefusedRow { row, reason })
         .collect())
+}
+
+/// More refused rows, whose places are counted among those that were not refused so far.
+pub(super) fn besides(refused: Vec<RefusedRow>, more: Vec<RefusedRow>, rows: usize) -> Vec<RefusedRow> {
+    let mut kept = vec![true; rows];
+    refused.iter().for_each(|bad| kept[bad.row] = false);
+    let kept: Vec<usize> = (0..rows).filter(|row| kept[*row]).collect();
+    let more = more.into_iter().map(|bad| RefusedRow {
+        row: kept[bad.row],
+        reason: bad.reason,
+    });
+    let mut all: Vec<RefusedRow> = refused.into_iter().chain(more).collect();
+    all.sort_by_key(|bad| bad.row);
+    all
 }
 
 /// The error of a push without a dead letter, with the first of its bad rows.

@@ -12,7 +12,7 @@ use larder_core::{BatchStream, ViewScan};
 
 use super::check::PLACE;
 use super::history::changed;
-use super::{Job, PushedView};
+use super::{Job, PushedView, RefusedRow};
 use crate::ingest::Shaper;
 use crate::store::FeatureStore;
 use crate::writes::{Outlet, Pipe, WriteLimits};
@@ -23,6 +23,37 @@ const AT_ONCE: usize = 16_384;
 /// The views that are served online.
 #[derive(Default)]
 pub(super) struct Feeds(Vec<Feed>);
+
+/// An online store that takes rows up to a length.
+pub(super) struct Room {
+    /// Index among the views of the job.
+    pub(super) view: usize,
+    layout: Arc<ViewLayout>,
+    most: usize,
+}
+
+impl Room {
+    /// Good rows that are too long, by their places.
+    pub(super) fn too_long(&self, scan: &ViewScan, good: &RecordBatch) -> Result<Vec<RefusedRow>> {
+        let batch = SourceColumns::new(scan)?.batch(good, PLACE)?;
+        let mut first = 0;
+        let mut long = Vec::new();
+        for part in parts(&batch) {
+            let rows = packed(&self.layout, scan, &part)?;
+            let lengths = rows.iter().map(<[u8]>::len).enumerate();
+            long.extend(lengths.filter(|(_, length)| *length > self.most).map(|(row, length)| RefusedRow {
+                row: first + row,
+                reason: format!(
+                    "a row of {length} bytes is too long for the online store of feature view `{}`, which takes {}",
+                    self.layout.view(),
+                    self.most
+                ),
+            }));
+            first += part.num_rows();
+        }
+        Ok(long)
+    }
+}
 
 struct Feed {
     /// Index among the views of the job.
@@ -42,13 +73,25 @@ impl Feeds {
         Ok(Self(feeds))
     }
 
+    /// The stores that do not take rows of any length.
+    pub(super) fn rooms(&self) -> Vec<Room> {
+        let rooms = self.0.iter().filter_map(|feed| {
+            Some(Room {
+                view: feed.view,
+                layout: feed.layout.clone(),
+                most: feed.outlet.max_row_bytes()?,
+            })
+        });
+        rooms.collect()
+    }
+
     /// Packs rows as if they were written, and forgets them.
     pub(super) fn check(&self, job: &Job, good: &RecordBatch) -> Result<()> {
         for feed in &self.0 {
             let scan = &job.scans[feed.view];
             let batch = SourceColumns::new(scan)?.batch(good, PLACE)?;
             for part in parts(&batch) {
-                feed.check(scan, &part)
+                packed(&feed.layout, scan, &part)
                     .map_err(|error| error.with("view", &job.views[feed.view].name))?;
             }
         }
@@ -137,24 +180,19 @@ impl Feed {
             outlet,
         })
     }
+}
 
-    fn check(&self, scan: &ViewScan, batch: &RecordBatch) -> Result<()> {
-        let keys = scan.keys.len();
-        let time = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>();
-        let features = scan.features.iter().zip(&batch.columns()[keys + 2..]);
-        let columns: Vec<(u16, ArrayRef)> = features
-            .filter_map(|(feature, column)| {
-                Some((self.layout.slot_of(feature.name.as_str())?, column.clone()))
-            })
-            .collect();
-        pack_rows(
-            &self.layout,
-            time(keys),
-            time(keys + 1),
-            &columns,
-            &mut PackedRows::new(),
-        )
-    }
+/// The rows as a view stores them.
+fn packed(layout: &ViewLayout, scan: &ViewScan, batch: &RecordBatch) -> Result<PackedRows> {
+    let keys = scan.keys.len();
+    let time = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>();
+    let features = scan.features.iter().zip(&batch.columns()[keys + 2..]);
+    let columns: Vec<(u16, ArrayRef)> = features
+        .filter_map(|(feature, column)| Some((layout.slot_of(feature.name.as_str())?, column.clone())))
+        .collect();
+    let mut rows = PackedRows::new();
+    pack_rows(layout, time(keys), time(keys + 1), &columns, &mut rows)?;
+    Ok(rows)
 }
 
 fn parts(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<> {

@@ -30,9 +30,10 @@ use serde::Serialize;
 
 use crate::guard::Deed;
 use crate::historical::EntitySource;
+use crate::materialize::lateness;
 use crate::store::FeatureStore;
 use check::PLACE;
-use live::Feeds;
+use live::{Feeds, Room};
 
 /// How far ahead of the clock an event may be.
 pub const MAX_FUTURE: Span = Span::minutes(5);
@@ -175,14 +176,15 @@ impl Push {
     /// history has the rows already.
     pub async fn run(self) -> Result<PushReport> {
         let began = Instant::now();
-        let (job, snapshot) = self.job().await?;
-        let job = Arc::new(job);
+        let (mut job, snapshot) = self.job().await?;
         let stop = self.stop.clone();
         let online = self.target != PushTarget::Offline;
         let mut feeds = match online {
             true => Feeds::new(&self.store, &snapshot, &job).await?,
             false => Feeds::default(),
         };
+        job.rooms = feeds.rooms();
+        let job = Arc::new(job);
         let offline = match self.target {
             PushTarget::Online => None,
             _ => Some(self.store.store_of(&job.scans[0].source).await?.clone()),
@@ -203,21 +205,22 @@ impl Push {
                 appended = self.append(&job, &offline, whole, good) => appended?,
             };
             report.offline = Some(PushedSide::new(report.appended, 1, began.elapsed()));
+            if !online {
+                report.warnings.extend(job.late(self.store.clock().now()));
+            }
         }
         if online {
             let began = Instant::now();
             job.begin(PushPhase::Online, good);
             let written = tokio::select! {
                 biased;
-                () = stop => Err(stopped().help("what was written stays; push again `--to online`")),
+                () = stop => Err(stopped().help("what was written stays")),
                 written = feeds.pour(&job, self.open()?) => written,
             };
             if let Err(error) = written {
                 feeds.abandon().await;
                 return Err(match self.target {
-                    PushTarget::Both => error
-                        .with("appended_offline", report.appended)
-                        .help("the history has all rows; push them again `--to online`, or materialize"),
+                    PushTarget::Both => half(error, report.appended, job.late(self.store.clock().now())),
                     _ => error,
                 });
             }
@@ -259,6 +262,7 @@ impl Push {
             now,
             latest: now.plus(self.max_future),
             sifts: self.dead_letter,
+            rooms: Vec::new(),
             done: AtomicU64::new(0),
             phase: parking_lot::Mutex::new((PushPhase::Check, None, Instant::now())),
             on_event: self.on_event.clone(),
@@ -364,6 +368,8 @@ struct Job {
     latest: Micros,
     /// Whether bad rows are left out; otherwise there are none when rows are written.
     sifts: bool,
+    /// Online stores that do not take rows of any length.
+    rooms: Vec<Room>,
     done: AtomicU64,
     phase: parking_lot::Mutex<(PushPhase, Option<u64>, Instant)>,
     on_event: Option<OnEvent>,
@@ -373,8 +379,32 @@ impl Job {
     /// The good rows of a batch, with created times, and the bad ones by their place in it.
     fn judge(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<RefusedRow>)> {
         let rows = check::stamp_created(batch, &self.scans[0], self.now)?;
-        let refused = check::refuse(&rows, &self.scans, self.latest)?;
-        Ok((check::keep(&rows, &refused)?, refused))
+        let mut refused = check::refuse(&rows, &self.scans, self.latest)?;
+        let mut good = check::keep(&rows, &refused)?;
+        for room in &self.rooms {
+            let long = room.too_long(&self.scans[room.view], &good)?;
+            if !long.is_empty() {
+                refused = check::besides(refused, long, rows.num_rows());
+                good = check::keep(&rows, &refused)?;
+            }
+        }
+        Ok((good, refused))
+    }
+
+    /// What to say where rows were to be seen so long after they were stamped that a run between may have missed them.
+    fn late(&self, now: Micros) -> Option<String> {
+        let served = self.views.iter().filter(|view| view.online.store().is_some());
+        let view = served.min_by_key(|view| lateness(view))?;
+        let took = Span::seconds(now.since(self.now).0 / 1_000_000);
+        (took > lateness(view)).then(|| {
+            let minutes = took.0 / 60_000_000 + 5;
+            format!(
+                "appending took {took}, longer than the lateness of feature view `{}` ({}): a materialization that ended meanwhile \
+                 has not seen all rows; run `larder materialize --repair {minutes}m` once",
+                view.name,
+                lateness(view)
+            )
+        })
     }
 
     /// The good rows of a batch that was judged before.
@@ -432,6 +462,15 @@ fn views_of(catalog: &Catalog, name: &str) -> Result<Vec<Arc<FeatureView>>> {
         Error::not_found(format!("there is no source or feature view `{name}`"))
             .help(suggest(name, known.collect::<Vec<_>>())),
     )
+}
+
+/// An error of the online side, after the history took the rows.
+fn half(error: Error, appended: u64, late: Option<String>) -> Error {
+    let first = error.remedy().map(|help| format!("{help}; "));
+    let again = "the history has all rows; push them again `--to online`, or materialize";
+    let late = late.map(|late| format!(" ({late})"));
+    let help = format!("{}{again}{}", first.unwrap_or_default(), late.unwrap_or_default());
+    error.with("appended_offline", appended).help(help)
 }
 
 fn stopped() -> Error {

@@ -78,6 +78,11 @@ impl Outlet {
         })
     }
 
+    /// The longest packed row that the store takes.
+    pub(crate) fn max_row_bytes(&self) -> Option<usize> {
+        self.online.capabilities().max_row_bytes.map(|most| most as usize)
+    }
+
     /// What was acknowledged so far.
     pub(crate) fn report(&self) -> WriteReport {
         WriteReport::new(

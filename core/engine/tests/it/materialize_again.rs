@@ -179,7 +179,8 @@ async fn many_runs_are_merged_in_the_ledger_and_still_count() {
     world.orders(&[row(1, -1, 1)]);
     for step in 0..60 {
         pass(&world, HOUR);
-        world.orders(&[row(1, step + 1, step)]);
+        // Of the last half of the hour, so that no later run looks at it again.
+        world.orders(&[(1, at(step + 1) - HOUR / 2, None, Some(step))]);
         assert_eq!(world.materialize().await.read, if step == 0 { 2 } else { 1 });
     }
     let generation = world

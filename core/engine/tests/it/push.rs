@@ -155,6 +155,71 @@ async fn one_bad_row_refuses_all_and_every_bad_row_is_named() {
 }
 
 #[tokio::test]
+async fn a_created_time_of_the_future_is_refused() {
+    let world = world().await;
+    let rows = batch(vec![
+        ("user_id", ints([1, 2, 3])),
+        ("at", times([at(-1); 3])),
+        (
+            "created",
+            times([Some(START + 5 * MINUTE), Some(START + 5 * MINUTE + 1), None]),
+        ),
+        ("n", ints([1, 2, 3])),
+        ("x", floats([1.0, 2.0, 3.0])),
+    ]);
+    let push = world.store.push("orders").to(PushTarget::Both).rows([rows]);
+    assert_says(push.clone().run().await, &["row 1: created time", "future"]);
+    let report = push.dead_letter(true).run().await.unwrap();
+    assert_eq!((report.bad, report.refused[0].row, report.appended), (1, 1, 2));
+    assert_eq!((world.n(2).await, world.n(3).await), (None, Some(3)));
+}
+
+#[tokio::test]
+async fn a_row_that_the_online_store_cannot_take_is_refused_before_the_first_is_written() {
+    const NOTES: &str = "\
+entities: [{ name: user, join_keys: [{ name: user_id, type: int64 }] }]
+sources: [{ name: notes, type: memory, event_time: at, timezone: UTC }]
+feature_views: [{ name: texts, entities: [user], source: notes, lateness: 1h, features: [{ name: text, type: string }] }]
+";
+    let world = World::new();
+    world.apply(NOTES).await;
+    world.online.hold(100);
+    let long = "x".repeat(100);
+    let rows = batch(vec![
+        ("user_id", ints([Some(1), None, Some(3), Some(4)])),
+        ("at", times([at(-1); 4])),
+        (
+            "text",
+            texts([Some("short"), Some("short"), Some(&long), Some("short")]),
+        ),
+    ]);
+    for target in [PushTarget::Online, PushTarget::Both] {
+        let push = world.store.push("notes").to(target).rows([rows.clone()]);
+        let error = push.clone().run().await;
+        assert_says(
+            error,
+            &[
+                "row 1: join key",
+                "row 2: a row of",
+                "too long",
+                "`texts`",
+                "takes 100",
+            ],
+        );
+        let report = push.dead_letter(true).run().await.unwrap();
+        let refused: Vec<usize> = report.refused.iter().map(|bad| bad.row).collect();
+        assert_eq!((refused, report.views[0].written), (vec![1, 2], 2));
+    }
+    // The history takes rows of any length.
+    let offline = world
+        .store
+        .push("notes")
+        .to(PushTarget::Offline)
+        .rows([rows.slice(2, 1)]);
+    assert_eq!(offline.run().await.unwrap().appended, 1);
+}
+
+#[tokio::test]
 async fn columns_must_be_there_and_fit() {
     let world = world().await;
     let without = batch(vec![

@@ -260,6 +260,8 @@ pub(crate) struct Flaky {
     armed: AtomicBool,
     /// Most rows it takes in one write or delete.
     most_rows: Option<u32>,
+    /// Bytes of the longest row it takes; any where there are none.
+    most_bytes: AtomicUsize,
     /// How long a write takes, in seconds.
     slow: AtomicUsize,
     /// Writes that succeeded.
@@ -281,6 +283,11 @@ impl Flaky {
     pub(crate) fn fail_in(&self, writes: i64) {
         self.fail_in.store(writes, Ordering::SeqCst);
         self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Rows may be so long from now on.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.most_bytes.store(bytes, Ordering::SeqCst);
     }
 
     /// Every write takes so long from now on.
@@ -305,6 +312,9 @@ impl OnlineStore for Flaky {
     fn capabilities(&self) -> OnlineCapabilities {
         let mut capabilities = self.inner.capabilities();
         capabilities.max_write_rows = self.most_rows;
+        if let bytes @ 1.. = self.most_bytes.load(Ordering::SeqCst) {
+            capabilities.max_row_bytes = Some(bytes as u32);
+        }
         capabilities
     }
     fn read<'a>(
