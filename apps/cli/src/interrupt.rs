@@ -25,6 +25,15 @@ pub(crate) fn any_work() -> Error {
     Error::unavailable("interrupted").help("what was finished stays; run the same command again to go on")
 }
 
+/// What is told of work that ended in order, with what it says itself.
+pub(crate) fn in_order(error: Error) -> Error {
+    let help = error
+        .remedy()
+        .unwrap_or("run the same command again to go on")
+        .to_owned();
+    Error::unavailable("interrupted").help(help).source(error)
+}
+
 /// How work asks to be told of an interrupt, so as to end in order rather than be dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked(Arc<Asking>);

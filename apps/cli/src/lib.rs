@@ -91,8 +91,17 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         // Work that was through just then is done.
         Ended::Done(Ok(report)) | Ended::Interrupted(Some(Ok(report))) => finish(&report, &cx),
         Ended::Done(Err(error)) => fail(&error, &cx),
-        Ended::Interrupted(_) => {
-            tell_interrupted();
+        Ended::Interrupted(outcome) => {
+            match outcome {
+                // Work that ended in order says what it leaves behind.
+                Some(Err(error)) => complain(&render_error(
+                    &interrupt::in_order(error),
+                    cx.format,
+                    &cx.dir,
+                    cx.verbose,
+                )),
+                _ => tell_interrupted(),
+            }
             ExitCode::from(interrupt::INTERRUPTED)
         }
     }

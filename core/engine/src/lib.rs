@@ -35,6 +35,7 @@ mod lazy;
 #[cfg(feature = "offline")]
 pub mod materialize;
 pub mod online;
+mod outputs;
 #[cfg(feature = "offline")]
 pub mod preview;
 #[cfg(feature = "offline")]

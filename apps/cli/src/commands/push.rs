@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use larder::model::Catalog;
-use larder::{Error, PushEvent, PushPhase, PushReport, PushTarget, PushedSide, Result, ValueType};
+use larder::{Error, Push, PushEvent, PushPhase, PushReport, PushTarget, PushedSide, Result, ValueType};
 use serde_json::json;
 
 use crate::context::Context;
@@ -74,11 +75,15 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     };
     let bar = Arc::new(cx.bars.share("push"));
     let told_bar = bar.clone();
+    // What was refused is of interest from the moment the other rows are in the history.
+    let appended = Arc::new(AtomicBool::new(false));
+    let is_appended = appended.clone();
     let mut push = store
         .push(&args.source)
         .to(target)
         .stop_when(cx.asked.to_end())
         .on_event(move |event| {
+            is_appended.store(event.phase == PushPhase::Online, Ordering::Relaxed);
             let share = event.total.map(|total| event.rows as f64 / total.max(1) as f64);
             told_bar.at(share.unwrap_or(0.0));
             told_bar.say(line(event));
@@ -88,9 +93,18 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         let judging = aside.clone();
         push = push.dead_letter_to(move |judged| judging.judged(judged));
     }
+    push = args.dead_letter.iter().cloned().fold(push, Push::writes_to);
     let report = push.read_from(Arc::new(rows)).run().await;
     bar.clear();
-    let report = report?;
+    let half_done = matches!(target, PushTarget::Both) && appended.load(Ordering::Relaxed);
+    let report = match (report, &aside) {
+        (Err(error), Some(aside)) if half_done && aside.bad() > 0 => {
+            aside.finish()?;
+            let path = aside.path().display();
+            return Err(error.with("refused", aside.bad()).with("dead_letter", path));
+        }
+        (report, _) => report?,
+    };
     if let Some(aside) = &aside {
         aside.finish()?;
     }

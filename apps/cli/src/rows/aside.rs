@@ -62,6 +62,11 @@ impl Aside {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Rows in the file.
     pub(crate) fn rows(&self) -> u64 {
         self.state().rows

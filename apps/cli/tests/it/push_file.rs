@@ -119,3 +119,47 @@ fn bad_rows_of_any_batch_refuse_all_or_go_to_the_dead_letter() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_dead_letter_is_no_data_of_the_source() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    file(&dir, 10, |n| n == 3);
+    let inside = ["--to", "both", "--dead-letter", "data/user_daily/dead.parquet"];
+    let error = push(&dir, &inside).code(1).error();
+    let said = error["message"].as_str().unwrap();
+    assert!(
+        said.contains("would become a data file of source `user_daily`"),
+        "{error:#}"
+    );
+    let names = fs::read_dir(dir.join("data/user_daily")).unwrap();
+    let names: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("dead"))
+        .collect();
+    assert_eq!(names, Vec::<String>::new());
+}
+
+/// The history has the good rows by then: whoever fills the online store later learns here which are missing.
+#[cfg(feature = "redis")]
+#[test]
+fn a_dead_letter_stays_when_only_the_online_side_fails() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    file(&dir, 10, |n| n == 3);
+    let yaml = fs::read_to_string(dir.join("larder.yaml")).unwrap();
+    let (before, rest) = yaml.split_once("\nonline:").unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    // Nobody listens there.
+    let online = "online: { type: redis, url: \"redis://127.0.0.1:1\", write_timeout: 100ms }";
+    fs::write(dir.join("larder.yaml"), format!("{before}\n{online}\n{after}")).unwrap();
+    let error = push(&dir, &["--to", "both", "--dead-letter", "dead.csv"])
+        .code(1)
+        .error();
+    let said = error["message"].as_str().unwrap();
+    for part in ["appended_offline=9", "refused=1", "dead.csv"] {
+        assert!(said.contains(part), "{part}: {error:#}");
+    }
+    let dead = fs::read_to_string(dir.join("dead.csv")).unwrap();
+    assert_eq!(dead.lines().count(), 2, "{dead}");
+}

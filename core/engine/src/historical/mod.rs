@@ -12,7 +12,6 @@ mod labels;
 pub(crate) mod latest;
 mod manifest;
 mod output;
-mod outputs;
 mod parameters;
 mod parts;
 mod range;
@@ -45,6 +44,7 @@ use larder_core::arrow::array::RecordBatch;
 use larder_core::{HistoricalRead, OfflineOptions, ViewJoin, scratch};
 
 use crate::guard::Deed;
+use crate::outputs;
 use crate::selection::{Resolved, Selection};
 use crate::store::FeatureStore;
 use latest::HowMany;
@@ -235,7 +235,8 @@ impl Historical {
 
     async fn stream(self, started: Instant) -> Result<TrainingSet> {
         let prepared = self.prepare().await?;
-        outputs::check(&self.store, &prepared.resolved, &self.outputs).await?;
+        let sources = prepared.resolved.views.iter().map(|view| &view.source);
+        outputs::check(&self.store, sources, &self.outputs, "the training set").await?;
         let inputs = manifest::Inputs::new(
             &prepared.snapshot,
             &self.selection,

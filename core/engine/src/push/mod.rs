@@ -13,6 +13,7 @@ mod report;
 pub use buffer::{Acknowledge, BufferOptions, PushBuffer};
 pub use report::{Judged, PushEvent, PushPhase, PushReport, PushedSide, PushedView, RefusedRow};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -31,6 +32,7 @@ use serde::Serialize;
 use crate::guard::Deed;
 use crate::historical::EntitySource;
 use crate::materialize::lateness;
+use crate::outputs;
 use crate::store::FeatureStore;
 use check::PLACE;
 use live::{Feeds, Room};
@@ -72,6 +74,7 @@ pub struct Push {
     dead_letter: bool,
     max_future: Span,
     buffer: Option<PushBuffer>,
+    outputs: Vec<PathBuf>,
     on_judged: Option<OnJudged>,
     on_event: Option<OnEvent>,
     stop: Stop,
@@ -98,6 +101,7 @@ impl FeatureStore {
             dead_letter: false,
             max_future: MAX_FUTURE,
             buffer: None,
+            outputs: Vec::new(),
             on_judged: None,
             on_event: None,
             stop: std::future::pending().boxed().shared(),
@@ -142,6 +146,13 @@ impl Push {
         self
     }
 
+    /// Names a file that refused rows will be written to. One that is or would become data of the source is refused
+    /// before anything is read.
+    pub fn writes_to(mut self, file: PathBuf) -> Self {
+        self.outputs.push(file);
+        self
+    }
+
     /// Sets how far ahead of the clock an event may be.
     pub fn max_future(mut self, span: Span) -> Self {
         self.max_future = span;
@@ -177,6 +188,8 @@ impl Push {
     pub async fn run(self) -> Result<PushReport> {
         let began = Instant::now();
         let (mut job, snapshot) = self.job().await?;
+        let source = [&job.scans[0].source];
+        outputs::check(&self.store, source, &self.outputs, "refused rows").await?;
         let stop = self.stop.clone();
         let online = self.target != PushTarget::Offline;
         let mut feeds = match online {
@@ -418,6 +431,7 @@ impl Job {
     fn begin(&self, phase: PushPhase, rows: u64) {
         self.done.store(0, Ordering::Release);
         *self.phase.lock() = (phase, Some(rows), Instant::now());
+        self.advance(0);
     }
 
     /// Whether as many rows were written as were good.
