@@ -91,8 +91,14 @@ impl Value {
             ScalarType::Bool => Self::Bool(text.parse().map_err(|_| wrong())?),
             ScalarType::Int32 => Self::Int32(text.parse().map_err(|_| wrong())?),
             ScalarType::Int64 => Self::Int64(text.parse().map_err(|_| wrong())?),
-            ScalarType::Float32 => Self::Float32(text.parse().map_err(|_| wrong())?),
-            ScalarType::Float64 => Self::Float64(text.parse().map_err(|_| wrong())?),
+            ScalarType::Float32 => {
+                let fits = |number: &f32| !is_too_large(text, number.is_infinite());
+                Self::Float32(text.parse().ok().filter(fits).ok_or_else(wrong)?)
+            }
+            ScalarType::Float64 => {
+                let fits = |number: &f64| !is_too_large(text, number.is_infinite());
+                Self::Float64(text.parse().ok().filter(fits).ok_or_else(wrong)?)
+            }
             ScalarType::String => Self::str(text),
             ScalarType::Bytes => Self::Bytes(
                 from_hex(text)
@@ -123,7 +129,7 @@ impl Value {
                     .collect::<Result<_>>()?,
             ),
             (Json::Array(items), ValueType::Vector(n)) if items.len() == n as usize => {
-                let floats: Option<Vec<f32>> = items.iter().map(|i| i.as_f64().map(|f| f as f32)).collect();
+                let floats: Option<Vec<f32>> = items.iter().map(|i| narrow(i.as_f64()?)).collect();
                 Self::Vector(floats.ok_or_else(wrong)?.into())
             }
             (Json::Bool(b), ValueType::Scalar(ScalarType::Bool)) => Self::Bool(*b),
@@ -132,7 +138,7 @@ impl Value {
                     Self::Int32(n.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or_else(wrong)?)
                 }
                 ScalarType::Int64 => Self::Int64(n.as_i64().ok_or_else(wrong)?),
-                ScalarType::Float32 => Self::Float32(n.as_f64().ok_or_else(wrong)? as f32),
+                ScalarType::Float32 => Self::Float32(n.as_f64().and_then(narrow).ok_or_else(wrong)?),
                 ScalarType::Float64 => Self::Float64(n.as_f64().ok_or_else(wrong)?),
                 ScalarType::Decimal { .. } => Self::parse(&n.to_string(), of)?,
                 _ => return Err(wrong()),
@@ -239,6 +245,17 @@ fn civil_date(days: i32) -> Option<jiff::civil::Date> {
     epoch().checked_add(jiff::Span::new().try_days(days).ok()?).ok()
 }
 
+/// Whether what was read as an infinity says a number that its type cannot hold, and not `inf`.
+fn is_too_large(text: &str, infinite: bool) -> bool {
+    infinite && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// The nearest `f32`, where there is one.
+fn narrow(number: f64) -> Option<f32> {
+    let near = number as f32;
+    near.is_finite().then_some(near)
+}
+
 fn parse_date(text: &str) -> Option<i32> {
     let date: jiff::civil::Date = text.parse().ok()?;
     Some(epoch().until(date).ok()?.get_days())
@@ -306,12 +323,30 @@ mod tests {
             ("decimal(3,1)", "100.0"),
             ("date", "2026-13-01"),
             ("bytes", "abc"),
+            ("float32", "1e300"),
+            ("float32", "-3.5e38"),
+            ("float64", "1e400"),
+            ("list<float32>", "[1, 1e300]"),
+            ("list<float64>", "[-1e400]"),
+            ("vector(float32,1)", "[1e300]"),
         ] {
             let error = Value::parse(text, of.parse().unwrap()).unwrap_err().to_string();
             assert!(!error.contains(text), "{error}");
         }
         assert!(Value::from_json(&serde_json::json!(1.5), ValueType::INT64).is_err());
+        assert!(Value::from_json(&serde_json::json!(1e300), ValueType::FLOAT32).is_err());
         assert!(Value::from_json(&serde_json::json!("1"), ValueType::INT64).is_err());
+    }
+
+    #[test]
+    fn infinities_that_are_written_as_such() {
+        for text in ["inf", "-inf", "Infinity"] {
+            let value = Value::parse(text, ValueType::FLOAT32).unwrap();
+            assert!(matches!(value, Value::Float32(x) if x.is_infinite()), "{text}");
+        }
+        let json = serde_json::json!("-Infinity");
+        let value = Value::from_json(&json, ValueType::FLOAT64).unwrap();
+        assert_eq!(value, Value::Float64(f64::NEG_INFINITY));
     }
 
     #[test]

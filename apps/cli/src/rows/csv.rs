@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_csv::reader::Format;
@@ -236,11 +237,23 @@ pub(super) fn cast(cells: &StringArray, to: &DataType) -> Result<ArrayRef, usize
         ..CastOptions::default()
     };
     let array = cast_with_options(cells, to, &options).map_err(|_| 0_usize)?;
-    if array.null_count() > cells.null_count() {
-        let lost = (0..cells.len()).find(|row| cells.is_valid(*row) && array.is_null(*row));
-        return Err(lost.unwrap_or(0));
+    let is_lost = |row: &usize| {
+        cells.is_valid(*row) && (array.is_null(*row) || is_too_large(cells.value(*row), &array, *row))
+    };
+    match (0..cells.len()).find(is_lost) {
+        Some(row) => Err(row),
+        None => Ok(array),
     }
-    Ok(array)
+}
+
+/// Whether a number that its type cannot hold was made an infinity; `inf` is one.
+fn is_too_large(cell: &str, array: &ArrayRef, row: usize) -> bool {
+    let is_infinite = match array.data_type() {
+        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).is_infinite(),
+        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).is_infinite(),
+        _ => false,
+    };
+    is_infinite && cell.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 fn timestamps(
@@ -378,6 +391,28 @@ mod tests {
         let error = read_text("id,id\n1,2\n", &[], None).unwrap_err().to_string();
         assert!(error.contains("two columns `id`"), "{error}");
         assert!(read_text("id,b\n1\n", &[], None).is_err());
+    }
+
+    #[test]
+    fn a_number_too_large_for_its_type_is_no_infinity() {
+        for (of, cell) in [
+            ("float32", "1e300"),
+            ("float32", "-3.5e38"),
+            ("float64", "1e400"),
+            ("list<float32>", "\"[1, 1e300]\""),
+            ("vector(float32, 1)", "[1e300]"),
+        ] {
+            let text = format!("id,x\n1,\n2,{cell}\n");
+            let error = read_text(&text, &[("x", of)], None).unwrap_err().to_string();
+            let place = format!("line 3, column `x`: not of type {}", of.replace(", ", ","));
+            assert!(error.replace(", 1)", ",1)").contains(&place), "{error}");
+        }
+        let written = read_text("x\ninf\n-Infinity\n", &[("x", "float64")], None).unwrap();
+        let written = written[0].column(0).as_primitive::<Float64Type>();
+        assert_eq!(written.values(), &[f64::INFINITY, f64::NEG_INFINITY]);
+        // What no number can hold stays the text it is.
+        let guessed = read_text("x\n1.5\n1e400\n", &[], None).unwrap();
+        assert_eq!(guessed[0].column(0).as_string::<i32>().value(1), "1e400");
     }
 
     #[test]
