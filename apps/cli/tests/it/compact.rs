@@ -105,6 +105,69 @@ fn small_pushes_become_few_files() {
     assert_eq!(json(&dir, &verify)["made_again_equal"], true);
 }
 
+/// Compacted rows are sorted by time, and the rows of an interval come as they lie in the files.
+#[test]
+fn the_rows_of_an_interval_are_the_same_afterwards() {
+    let (_world, dir) = project();
+    let rows = fs::read_to_string(dir.join("rows.csv")).unwrap();
+    let (header, row) = rows.split_once('\n').unwrap();
+    let (user, rest) = row.trim().split_once(',').unwrap();
+    let (_, values) = rest.split_once(',').unwrap();
+    // The later, the earlier.
+    for n in 0..6 {
+        let row = format!("{user},2021-01-01T00:00:{:02}Z,{values}", 30 - n);
+        fs::write(dir.join("one.csv"), format!("{header}\n{row}\n")).unwrap();
+        let push = ["push", "user_daily", "--file", "one.csv", "--to", "offline"];
+        larder(&dir, &push).ok();
+    }
+    let interval = [
+        "--from",
+        "2021-01-01T00:00:00Z",
+        "--until",
+        "2021-01-02T00:00:00Z",
+    ];
+    let make = ["historical", "--features", "user_stats"];
+    let split = ["--out", "s.parquet", "--split", "hash:user_id:50,50"];
+    larder(&dir, &[&make[..], &interval, &["--out", "t.parquet"]].concat()).ok();
+    larder(&dir, &[&make[..], &interval, &split].concat()).ok();
+    let rows = crate::training::rows_of(&dir.join("t.parquet"));
+    json(&dir, &["compact", "user_daily", "--no-readers"]);
+    assert_eq!(own_files(&dir).len(), 1);
+
+    let repeat = ["--repeat", "t.parquet.manifest.json", "--out", "again.parquet"];
+    let again = json(&dir, &[&["historical"][..], &repeat].concat());
+    assert_eq!(again["same"], true, "{again:#}");
+    assert_ne!(rows, crate::training::rows_of(&dir.join("again.parquet")));
+    for manifest in ["t.parquet.manifest.json", "s.parquet.manifest.json"] {
+        let told = json(&dir, &["historical", "--verify", manifest]);
+        assert_eq!(
+            (&told["same"], &told["made_again_equal"]),
+            (&true.into(), &true.into()),
+            "{told:#}"
+        );
+        assert_eq!(told["was"], told["now"], "{told:#}");
+        let text = told["differences"].to_string();
+        assert!(
+            text.contains("was compacted into") && !text.contains("content"),
+            "{text}"
+        );
+    }
+    // One row more is still told.
+    push(&dir, 1);
+    let verify = [
+        "historical",
+        "--verify",
+        "t.parquet.manifest.json",
+        "--format",
+        "json",
+    ];
+    let told = larder(&dir, &verify).code(3).json();
+    assert!(
+        told["differences"].to_string().contains("6 -> 7 rows"),
+        "{told:#}"
+    );
+}
+
 #[test]
 fn what_compact_is_asked_wrongly() {
     let (_world, dir) = World::project();

@@ -83,15 +83,12 @@ impl Manifest {
         found
     }
 
-    /// Whether the training sets are equal, row for row.
+    /// Whether the training sets are equal, row for row; those of an interval in whatever order.
     pub fn same_content(&self, now: &Self) -> bool {
-        let digests = |manifest: &Self| -> Vec<(Option<String>, String)> {
-            let outputs = manifest.outputs.iter();
-            outputs
-                .map(|output| (output.part.clone(), output.content.digest.clone()))
-                .collect()
+        let same = |(was, now): (&ManifestOutput, &ManifestOutput)| {
+            was.part == now.part && was.content.is_same(&now.content)
         };
-        digests(self) == digests(now)
+        self.outputs.len() == now.outputs.len() && self.outputs.iter().zip(&now.outputs).all(same)
     }
 }
 
@@ -257,7 +254,7 @@ fn contents(was: &Manifest, now: &Manifest) -> Vec<Difference> {
         let Some(new) = now.outputs.iter().find(|new| new.part == old.part) else {
             continue;
         };
-        if old.content.digest != new.content.digest {
+        if !old.content.is_same(&new.content) {
             found.push(Difference::new(
                 Changed::Content,
                 shown_part(old),
@@ -291,6 +288,8 @@ fn what_differs(old: &ManifestOutput, new: &ManifestOutput) -> String {
         // Of other rows every column differs; that says nothing.
         (0, false) => {}
         (many, false) if many == old.content.columns.len() => {}
+        // Nor which rows stand beside each other, where they have no order.
+        (_, true) if old.content.any_order.is_some() => parts.push("other rows".to_owned()),
         _ => parts.push(format!("columns {}", names.join(", "))),
     }
     parts.join("; ")

@@ -26,8 +26,21 @@ pub struct Content {
     pub rows: u64,
     /// Digest of the names, kinds and digests of all columns, and of the number of rows.
     pub digest: String,
+    /// Digest of the same rows in whatever order, where none is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_order: Option<String>,
     /// The columns in their order.
     pub columns: Vec<ColumnContent>,
+}
+
+impl Content {
+    /// Whether the rows are the same; in the same order, unless both say that there is none.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.any_order, &other.any_order) {
+            (Some(rows), Some(others)) => rows == others,
+            _ => self.digest == other.digest,
+        }
+    }
 }
 
 /// The digest of a column.
@@ -47,6 +60,8 @@ pub struct ContentHash {
     schema: SchemaRef,
     columns: Vec<(String, Xxh3)>,
     rows: u64,
+    /// The sum of the rows' hashes, where rows have no order.
+    sum: Option<u128>,
     buffer: Vec<u8>,
 }
 
@@ -66,8 +81,16 @@ impl ContentHash {
             schema: schema.clone(),
             columns: schema.fields().iter().map(column).collect(),
             rows: 0,
+            sum: None,
             buffer: Vec::new(),
         }
+    }
+
+    /// Tells rows that come in no defined order, besides the order in which they come.
+    #[must_use]
+    pub fn in_any_order(mut self) -> Self {
+        self.sum = Some(0);
+        self
     }
 
     /// Adds the next rows.
@@ -83,20 +106,26 @@ impl ContentHash {
             append(column, &mut self.buffer)?;
             hash.update(&self.buffer);
         }
+        if let Some(sum) = &mut self.sum {
+            let hashes = row_hashes(batch)?;
+            *sum = hashes.into_iter().map(u128::from).fold(*sum, u128::wrapping_add);
+        }
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
     /// What the rows so far amount to.
     pub fn content(&self) -> Content {
-        let mut whole = Vec::new();
+        let mut whole = self.rows.to_le_bytes().to_vec();
+        let mut any_order = whole.clone();
         let mut columns = Vec::with_capacity(self.columns.len());
-        whole.extend(self.rows.to_le_bytes());
         for (field, (kind, hash)) in self.schema.fields().iter().zip(&self.columns) {
             let digest = hash.digest128();
             for text in [field.name(), kind] {
-                whole.extend((text.len() as u64).to_le_bytes());
-                whole.extend(text.as_bytes());
+                for digested in [&mut whole, &mut any_order] {
+                    digested.extend((text.len() as u64).to_le_bytes());
+                    digested.extend(text.as_bytes());
+                }
             }
             whole.extend(digest.to_le_bytes());
             columns.push(ColumnContent {
@@ -108,6 +137,10 @@ impl ContentHash {
         Content {
             rows: self.rows,
             digest: format!("{:032x}", xxh3_128(&whole)),
+            any_order: self.sum.map(|sum| {
+                any_order.extend(sum.to_le_bytes());
+                format!("{:032x}", xxh3_128(&any_order))
+            }),
             columns,
         }
     }

@@ -160,6 +160,51 @@ fn the_digest_is_pinned() {
     assert_eq!(found.digest, format!("{:032x}", xxh3_128(&whole)));
 }
 
+#[test]
+fn rows_without_an_order_have_a_digest_without_one() {
+    use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+    let content = |batch: &RecordBatch, any: bool| {
+        let mut hash = ContentHash::new(&batch.schema());
+        if any {
+            hash = hash.in_any_order();
+        }
+        hash.update(batch).unwrap();
+        hash.content()
+    };
+    let rows = |ns: [i64; 3], xs: [i64; 3]| batch(vec![("n", ints(ns.map(Some))), ("x", ints(xs.map(Some)))]);
+    let (was, moved) = (rows([1, 2, 2], [5, 6, 7]), rows([2, 1, 2], [7, 5, 6]));
+    let (mixed, twice) = (rows([1, 2, 2], [6, 5, 7]), rows([1, 1, 2], [5, 5, 6]));
+    assert!(content(&was, true).is_same(&content(&moved, true)));
+    assert_eq!(content(&was, true).digest, content(&was, false).digest);
+    for other in [mixed, twice, rows([1, 2, 2], [5, 6, 8]), was.slice(0, 2)] {
+        assert!(!content(&was, true).is_same(&content(&other, true)));
+    }
+    // A manifest of before knows the order only.
+    assert!(content(&was, false).is_same(&content(&was, true)));
+    assert!(!content(&was, false).is_same(&content(&moved, true)));
+    // The definition in docs/spec/manifest.md, which must not change.
+    let hash = |ns: i64, xs: i64| {
+        [ns, xs].iter().fold(0, |hash, value| {
+            let bytes = [&[1][..], &value.to_le_bytes()].concat();
+            xxh3_64_with_seed(&bytes, hash)
+        })
+    };
+    let sum: u128 = [(1, 5), (2, 6), (2, 7)]
+        .map(|(n, x)| u128::from(hash(n, x)))
+        .iter()
+        .sum();
+    let mut bytes = 3_u64.to_le_bytes().to_vec();
+    for text in ["n", "int", "x", "int"] {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    bytes.extend(sum.to_le_bytes());
+    assert_eq!(
+        content(&was, true).any_order,
+        Some(format!("{:032x}", xxh3_128(&bytes)))
+    );
+}
+
 fn spine(rows: &[(Option<i64>, i64)]) -> RecordBatch {
     batch(vec![
         ("user_id", ints(rows.iter().map(|row| row.0))),

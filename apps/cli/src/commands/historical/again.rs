@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use futures::StreamExt;
-use larder::historical::{Changed, Difference, EntityFile, Manifest, ManifestOutput, definition_differences};
+use larder::historical::{
+    Changed, Content, Difference, EntityFile, Manifest, ManifestOutput, definition_differences,
+};
 use larder::{Error, ErrorKind, FeatureStore, Micros, Progress, Result};
 use serde_json::json;
 
@@ -258,7 +260,10 @@ fn told(
     let outputs = |of: &Manifest| -> Vec<_> {
         let outputs = of.outputs.iter();
         outputs
-            .map(|output| json!({ "part": output.part, "rows": output.content.rows, "digest": output.content.digest }))
+            .map(|output| {
+                let content = &output.content;
+                json!({ "part": output.part, "rows": content.rows, "digest": digest(content) })
+            })
             .collect()
     };
     let mut report = Report::new(json!({
@@ -291,7 +296,7 @@ fn told(
     }
     match (again, same, now) {
         (true, true, Some(now)) => {
-            let digests: Vec<&str> = now.outputs.iter().map(|o| o.content.digest.as_str()).collect();
+            let digests: Vec<&str> = now.outputs.iter().map(|output| digest(&output.content)).collect();
             let although = match differences.is_empty() {
                 true => "",
                 false => ", although what it is made from is not the same",
@@ -311,6 +316,11 @@ fn told(
     }
 }
 
+/// The digest that decides.
+fn digest(content: &Content) -> &str {
+    content.any_order.as_ref().unwrap_or(&content.digest)
+}
+
 /// What there is to say of an earlier output.
 fn file_line(file: &Compared, again: bool) -> Option<String> {
     let path = file.path.display();
@@ -320,8 +330,8 @@ fn file_line(file: &Compared, again: bool) -> Option<String> {
         (State::Gone, _) => Some(format!("{path}: is not there to compare rows with")),
         // What a CSV cannot tell apart is no difference where the digests are equal.
         (State::Unchanged, _) if again => None,
-        (_, 0) => None,
-        (_, rows) => Some(format!(
+        (_, None | Some(0)) => None,
+        (_, Some(rows)) => Some(format!(
             "{path}: {} rows differ, the first: row {first}, counted from 0",
             count(rows)
         )),
