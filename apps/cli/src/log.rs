@@ -22,12 +22,14 @@ fn filter(said: Option<&str>, verbose: bool, quiet: bool) -> Targets {
     if let Some(Ok(said)) = said.filter(|text| !text.is_empty()).map(str::parse::<Targets>) {
         return said;
     }
+    // The client of AWS warns of endpoints and files of the environment with parts of them, which may be secret.
+    let aws = |targets: Targets| targets.with_target("aws_", LevelFilter::ERROR);
     match (verbose, quiet) {
-        (true, _) => Targets::new()
-            .with_default(LevelFilter::WARN)
-            .with_target("larder", LevelFilter::INFO),
+        (true, _) => {
+            aws(Targets::new().with_default(LevelFilter::WARN)).with_target("larder", LevelFilter::INFO)
+        }
         (false, true) => Targets::new().with_default(LevelFilter::ERROR),
-        (false, false) => Targets::new().with_default(LevelFilter::WARN),
+        (false, false) => aws(Targets::new().with_default(LevelFilter::WARN)),
     }
 }
 
@@ -70,7 +72,10 @@ mod tests {
         let (warn, info) = (LevelFilter::WARN, LevelFilter::INFO);
         let warns = filter(None, false, false);
         assert!(enables(&warns, "larder_engine", warn) && !enables(&warns, "larder_engine", info));
+        // Whose warnings show parts of URLs.
+        assert!(!enables(&warns, "aws_smithy_http::endpoint", warn));
         let verbose = filter(Some(""), true, true);
+        assert!(!enables(&verbose, "aws_smithy_runtime", warn));
         assert!(enables(&verbose, "larder_engine", info) && !enables(&verbose, "hyper", info));
         assert!(!enables(&filter(None, false, true), "larder_engine", warn));
         let said = filter(Some("larder_redis=trace"), false, true);

@@ -160,7 +160,10 @@ impl DynamoDbConfig {
         self.check_credentials()?;
         self.check_table()?;
         self.check_numbers()?;
-        self.check_endpoint()
+        match &self.endpoint {
+            Some(endpoint) => self.check_endpoint(endpoint),
+            None => Ok(()),
+        }
     }
 
     fn check_credentials(&self) -> Result<()> {
@@ -231,17 +234,27 @@ impl DynamoDbConfig {
         }
     }
 
-    fn check_endpoint(&self) -> Result<()> {
-        let Some(endpoint) = &self.endpoint else {
-            return Ok(());
-        };
+    /// Checks the endpoint, be it of the store's options or of AWS's variables and files. No error shows more of it
+    /// than the host.
+    pub(crate) fn check_endpoint(&self, endpoint: &str) -> Result<()> {
         let wrong = || {
-            Error::config("`endpoint` of a DynamoDB store is no URL")
+            Error::config("the endpoint for DynamoDB is no URL")
                 .help("give scheme, host and port, such as http://localhost:8000")
         };
         let (scheme, rest) = endpoint.split_once("://").ok_or_else(wrong)?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.is_empty() || authority.contains('@') || authority.contains(char::is_whitespace) {
+        if authority.contains('@') {
+            return Err(Error::config("the endpoint for DynamoDB has a user or password in it").help(
+                "credentials belong in `access_key_id` and `secret_access_key` of the store, or in AWS's usual chain",
+            ));
+        }
+        if rest.contains(['?', '#']) {
+            return Err(Error::config(
+                "the endpoint for DynamoDB has more than a scheme, a host, a port and a path",
+            )
+            .help("remove what follows `?` or `#`: DynamoDB takes no such parameters"));
+        }
+        if authority.is_empty() || authority.contains(char::is_whitespace) {
             return Err(wrong());
         }
         match scheme {
@@ -258,7 +271,7 @@ impl DynamoDbConfig {
 }
 
 /// The host in `host:port`, without the brackets of an IPv6 address.
-pub(crate) fn host(authority: &str) -> &str {
+fn host(authority: &str) -> &str {
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => host,
         _ => authority,
@@ -315,6 +328,14 @@ mod tests {
             (serde_json::json!({ "endpoint": "localhost:8000" }), "no URL"),
             (serde_json::json!({ "endpoint": "ftp://localhost" }), "no URL"),
             (serde_json::json!({ "endpoint": "http://" }), "no URL"),
+            (
+                serde_json::json!({ "endpoint": "http://me:hunter2@localhost:1" }),
+                "credentials belong in",
+            ),
+            (
+                serde_json::json!({ "endpoint": "http://localhost:1/x?token=hunter2" }),
+                "follows `?`",
+            ),
             (serde_json::json!({ "table": "larder" }), "{project}"),
             (serde_json::json!({ "table": "{project}" }), "2 to 127"),
             (serde_json::json!({ "table": "a {project}" }), "2 to 127"),
@@ -340,7 +361,7 @@ mod tests {
         ];
         for (json, part) in cases {
             let told = read(json.clone()).expect_err(&json.to_string());
-            assert!(told.contains(part), "{json}: {told}");
+            assert!(told.contains(part) && !told.contains("hunter2"), "{json}: {told}");
         }
     }
 

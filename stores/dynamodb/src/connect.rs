@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
@@ -19,10 +19,11 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_types::service_config::ServiceConfigKey;
 use larder_base::{BuildContext, Error, Micros, Result, Span};
-use larder_remote::{Meters, is_local};
+use larder_remote::Meters;
 
-use crate::config::{DynamoDbConfig, host};
+use crate::config::DynamoDbConfig;
 
 /// How long finding region and credentials may take: a machine that is none of AWS asks nobody in vain for longer.
 const FINDING: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ impl Connection {
 /// Makes the client. Sends no request to DynamoDB.
 ///
 /// # Errors
-/// `Config` where there is no region, or a certificate cannot be read.
+/// `Config` where there is no region, the endpoint is none to use, or a certificate cannot be read.
 pub(crate) async fn connect(
     config: &DynamoDbConfig,
     cx: &BuildContext,
@@ -84,9 +85,12 @@ pub(crate) async fn connect(
             Error::config("there is no region for dynamodb").help("set `region` of the store, or AWS_REGION")
         );
     };
+    let endpoint = config.endpoint.clone().or_else(|| endpoint_of(&found));
+    if let Some(endpoint) = &endpoint {
+        config.check_endpoint(endpoint)?;
+    }
     let watch = Arc::new(Watch {
         meters,
-        allow_plaintext: config.allow_plaintext,
         server_time: AtomicI64::new(i64::MIN),
     });
     let mut builder = Builder::from(&found)
@@ -99,7 +103,7 @@ pub(crate) async fn connect(
         )
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .interceptor(Shared(watch.clone()));
-    if let Some(endpoint) = &config.endpoint {
+    if let Some(endpoint) = endpoint {
         builder = builder.endpoint_url(endpoint);
     }
     Ok(Connection {
@@ -107,6 +111,18 @@ pub(crate) async fn connect(
         region,
         watch,
     })
+}
+
+/// The endpoint that AWS's variables and files name, where the store's options name none.
+fn endpoint_of(found: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("DynamoDB")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    let of_service = found.service_config().and_then(|chain| chain.load_config(key));
+    of_service.or_else(|| found.endpoint_url().map(str::to_owned))
 }
 
 fn http(config: &DynamoDbConfig, cx: &BuildContext) -> Result<SharedHttpClient> {
@@ -140,25 +156,10 @@ fn http(config: &DynamoDbConfig, cx: &BuildContext) -> Result<SharedHttpClient> 
     Ok(client)
 }
 
-/// A request would go over the network for everybody to read.
-#[derive(Debug)]
-pub(crate) struct Plaintext {
-    pub(crate) host: String,
-}
-
-impl std::fmt::Display for Plaintext {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is another machine, and the endpoint has no TLS", self.host)
-    }
-}
-
-impl std::error::Error for Plaintext {}
-
 /// Sees every request and answer.
 #[derive(Debug)]
 struct Watch {
     meters: Arc<Meters>,
-    allow_plaintext: bool,
     /// In µs; the smallest number before the first answer.
     server_time: AtomicI64,
 }
@@ -167,20 +168,6 @@ struct Watch {
 struct Shared(Arc<Watch>);
 
 impl Watch {
-    /// Refuses what would be readable on the way: the variables of AWS may name an endpoint, too.
-    fn check(&self, uri: &str) -> Result<(), Plaintext> {
-        let Some(rest) = uri.strip_prefix("http://") else {
-            return Ok(());
-        };
-        let host = host(rest.split(['/', '?']).next().unwrap_or_default());
-        match self.allow_plaintext || is_local(host) {
-            true => Ok(()),
-            false => Err(Plaintext {
-                host: host.to_owned(),
-            }),
-        }
-    }
-
     fn answered(&self, date: Option<&str>, bytes: Option<&str>) {
         let time = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
         if let Some(time) = time {
@@ -204,9 +191,7 @@ impl Intercept for Shared {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let request = context.request();
-        self.0.check(request.uri())?;
-        if let Some(bytes) = request.body().content_length() {
+        if let Some(bytes) = context.request().body().content_length() {
             self.0.meters.sent.increment(bytes);
         }
         Ok(())
@@ -227,36 +212,35 @@ impl Intercept for Shared {
 
 #[cfg(test)]
 mod tests {
+    use aws_types::service_config::LoadServiceConfig;
+
     use super::*;
 
-    fn watch(allow_plaintext: bool) -> Watch {
-        Watch {
-            meters: Arc::new(Meters::new("dynamodb", "test")),
-            allow_plaintext,
-            server_time: AtomicI64::new(i64::MIN),
-        }
-    }
-
+    /// What AWS's variables, here of one service and of all, name is the same to us as the store's own option.
     #[test]
-    fn no_other_machine_is_asked_without_tls() {
-        let watch = watch(false);
-        for uri in [
-            "https://dynamodb.eu-west-1.amazonaws.com/",
-            "http://127.0.0.1:8000/",
-            "http://[::1]:1/x",
-        ] {
-            watch.check(uri).expect(uri);
+    fn endpoints_of_the_environment_are_found() {
+        #[derive(Debug)]
+        struct Chain;
+        impl LoadServiceConfig for Chain {
+            fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+                let right = (key.service_id(), key.env(), key.profile());
+                assert_eq!(right, ("DynamoDB", "AWS_ENDPOINT_URL", "endpoint_url"));
+                Some("http://of-service".to_owned())
+            }
         }
-        let refused = watch.check("http://10.0.0.1:8000/").expect_err("another machine");
-        assert_eq!(refused.host, "10.0.0.1");
-        super::tests::watch(true)
-            .check("http://10.0.0.1/")
-            .expect("allowed");
+        let of_all = || SdkConfig::builder().endpoint_url("http://of-all");
+        let of_one = of_all().service_config(Chain).build();
+        assert_eq!(endpoint_of(&of_one).as_deref(), Some("http://of-service"));
+        assert_eq!(endpoint_of(&of_all().build()).as_deref(), Some("http://of-all"));
+        assert_eq!(endpoint_of(&SdkConfig::builder().build()), None);
     }
 
     #[test]
     fn the_time_of_the_server_is_read() {
-        let watch = watch(false);
+        let watch = Watch {
+            meters: Arc::new(Meters::new("dynamodb", "test")),
+            server_time: AtomicI64::new(i64::MIN),
+        };
         watch.answered(Some("Thu, 01 Jan 1970 00:01:00 GMT"), Some("17"));
         assert_eq!(watch.server_time.load(Ordering::Relaxed), 60_000_000);
         watch.answered(Some("yesterday"), None);

@@ -5,8 +5,6 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use larder_base::ErrorKind;
 use larder_remote::Turns;
 
-use crate::connect::Plaintext;
-
 /// One failure, before anybody decided whether to try again.
 pub(crate) type Fault = larder_remote::Fault<Turn>;
 
@@ -99,15 +97,6 @@ where
 fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if let Some(plaintext) = cause.downcast_ref::<Plaintext>() {
-            let fault = Fault::new(
-                Turn::Give,
-                ErrorKind::Config,
-                "features would travel to dynamodb without TLS",
-                "use an https:// endpoint, or set `allow_plaintext: true` where the network is trusted",
-            );
-            return Some(fault.at(&plaintext.host));
-        }
         if cause.is::<CredentialsError>() {
             let fault = Fault::new(
                 Turn::Give,

@@ -99,7 +99,7 @@ impl RegistryConfig for ObjectConfig {
 /// The folder that a `file://` URL names.
 fn folder_of(url: &str) -> Result<PathBuf> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-        Error::config(format!("the registry's `url` `{url}` is not a URL"))
+        Error::config("the registry's `url` is not a URL")
             .help("such as `file:///srv/larder/registry`, or use `type: file` with a `path`")
     })?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -119,7 +119,7 @@ fn folder_of(url: &str) -> Result<PathBuf> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     let decoded = path.starts_with('/').then(|| percent_decode(path)).flatten();
     decoded.map(PathBuf::from).ok_or_else(|| {
-        Error::config(format!("the registry's `url` `{url}` does not name an absolute folder")).help(
+        Error::config("the registry's `url` does not name an absolute folder").help(
             "write three slashes, such as `file:///srv/larder/registry`; for a relative one use `type: file` with a `path`",
         )
     })

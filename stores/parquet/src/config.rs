@@ -50,7 +50,7 @@ pub struct ParquetConfig {
     pub root: String,
     /// Region of the buckets; `AWS_REGION` or `us-east-1` where absent.
     pub region: Option<String>,
-    /// URL of a server that speaks S3; AWS itself, or `AWS_ENDPOINT_URL`, where absent.
+    /// URL of a server that speaks S3; AWS itself, or `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, where absent.
     pub endpoint: Option<String>,
     /// Lets data and signatures go without TLS to an `http://` endpoint that is not on this machine.
     pub allow_plaintext: bool,

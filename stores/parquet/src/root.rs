@@ -43,7 +43,7 @@ impl Root {
         let start = match split(&config.root)? {
             Text::Path(path) => Spot::Disk(resolve(path)),
             Text::Object(url) => {
-                supported(&config.root)?;
+                supported()?;
                 Spot::Object(ObjectUrl::new(url)?)
             }
         };
@@ -84,7 +84,7 @@ impl Root {
     pub(crate) fn resolve(&self, path: &str) -> Result<Spot> {
         match (split(path)?, &self.start) {
             (Text::Object(url), _) => {
-                supported(path)?;
+                supported()?;
                 ObjectUrl::new(url).map(Spot::Object)
             }
             (Text::Path(path), Spot::Disk(start)) => Ok(Spot::Disk(start.join(path))),
@@ -110,6 +110,12 @@ impl ObjectUrl {
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             return Err(Error::config("an s3:// path names no bucket").help("write s3://bucket/prefix/"));
+        }
+        // No bucket has such a name, but a URL with a user and password begins so.
+        if bucket.contains(['@', ':']) {
+            return Err(Error::config("an s3:// path has credentials where the bucket belongs").help(
+                "write s3://bucket/prefix/; credentials belong in `access_key_id` and `secret_access_key` of the store",
+            ));
         }
         let start = Self {
             bucket: bucket.to_owned(),
@@ -170,22 +176,22 @@ fn split(text: &str) -> Result<Text<'_>> {
         None => Ok(Text::Path(text)),
         Some(("file", rest)) if rest.starts_with('/') => Ok(Text::Path(rest)),
         Some(("s3" | "s3a", rest)) => Ok(Text::Object(rest)),
-        Some(_) => Err(
-            Error::config(format!("`{text}` is not a place the parquet store can read"))
-                .help("write a path, file:///absolute/path, or s3://bucket/prefix/"),
-        ),
+        // URLs of other kinds may hold passwords and signatures, so nothing more of them is shown.
+        Some((scheme, _)) => Err(Error::config(format!(
+            "`{scheme}://…` is not a place the parquet store can read"
+        ))
+        .help("write a path, file:///absolute/path, or s3://bucket/prefix/")),
     }
 }
 
 #[cfg(feature = "s3")]
-fn supported(_: &str) -> Result<()> {
+fn supported() -> Result<()> {
     Ok(())
 }
 
 #[cfg(not(feature = "s3"))]
-fn supported(text: &str) -> Result<()> {
+fn supported() -> Result<()> {
     Err(Error::unsupported("this build cannot read s3:// paths")
-        .with("path", text)
         .help("build with the cargo feature `s3` of larder, larder-cli or larder-parquet"))
 }
 
@@ -212,7 +218,12 @@ mod tests {
         assert_eq!(shown(&root, "a/b.parquet"), "/project/data/a/b.parquet");
         assert_eq!(shown(&root, "file:///x"), "/x");
         let error = root.resolve("gs://bucket/x").unwrap_err().to_string();
-        assert!(error.contains("gs://bucket/x"), "{error}");
+        assert!(error.contains("`gs://…`"), "{error}");
+        let error = self::root("https://h/x?sig=hunter2").unwrap_err().chain();
+        assert!(
+            error.contains("`https://…`") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[cfg(feature = "s3")]
@@ -231,6 +242,16 @@ mod tests {
         assert_eq!(shown(&disk, "s3://other/x/dt=1"), "s3://other/x/dt=1");
         assert!(root.resolve("../../x").is_err());
         assert!(root.resolve("s3:///x").is_err());
+        for error in [
+            root.resolve("s3://k:hunter2@b/x").unwrap_err(),
+            self::root("s3://k:hunter2@b/x").unwrap_err(),
+        ] {
+            let error = error.chain();
+            assert!(
+                error.contains("credentials belong in") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
         let folder = |path: &str| match root.resolve(path).unwrap() {
             Spot::Object(url) => url.is_folder,
             Spot::Disk(_) => false,

@@ -32,11 +32,18 @@ fn time(given: Option<Span>, default: Duration) -> Duration {
 
 /// A client. What the options leave open comes from the environment, as other programs of AWS have it.
 pub(super) fn build(config: &ParquetConfig, bucket: &str) -> Result<AmazonS3> {
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    with(AmazonS3Builder::from_env(), config, bucket)
+}
+
+/// A client of the options, and for the rest of what a builder has.
+fn with(builder: AmazonS3Builder, config: &ParquetConfig, bucket: &str) -> Result<AmazonS3> {
+    let mut builder = builder.with_bucket_name(bucket);
+    let named = |key| builder.get_config_value(&key);
     let endpoint = config
         .endpoint
         .clone()
-        .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
+        .or_else(|| named(AmazonS3ConfigKey::S3Endpoint))
+        .or_else(|| named(AmazonS3ConfigKey::Endpoint));
     let mut plain = false;
     if let Some(endpoint) = &endpoint {
         plain = check_endpoint(endpoint, config.allow_plaintext)?;
@@ -45,10 +52,12 @@ pub(super) fn build(config: &ParquetConfig, bucket: &str) -> Result<AmazonS3> {
         .path_style
         .unwrap_or(endpoint.is_some() || bucket.contains('.'));
     if let Some(endpoint) = endpoint {
-        builder = builder.with_endpoint(match in_path {
+        // Under the key that goes before all others, so that what was checked is what is asked.
+        let endpoint = match in_path {
             true => endpoint,
             false => before_host(&endpoint, bucket),
-        });
+        };
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
     }
     if let Some(region) = &config.region {
         builder = builder.with_region(region);
@@ -114,7 +123,22 @@ fn encrypted(builder: AmazonS3Builder, sse: Option<&Sse>) -> AmazonS3Builder {
 }
 
 /// Whether an endpoint is plain HTTP, which only this machine may be without being asked for.
+///
+/// # Errors
+/// `Config`, which shows nothing of it: requests that fail tell their URL, so that there must be no secret in it.
 pub(super) fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<bool> {
+    let authority = authority(endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest));
+    if authority.contains('@') {
+        return Err(Error::config("the S3 endpoint has a user or password in it").help(
+            "credentials belong in `access_key_id` and `secret_access_key` of the store, or in AWS's usual chain",
+        ));
+    }
+    if endpoint.contains(['?', '#']) {
+        return Err(
+            Error::config("the S3 endpoint has more than a scheme, a host, a port and a path")
+                .help("remove what follows `?` or `#`"),
+        );
+    }
     match endpoint.split_once("://") {
         Some(("https", host)) if !host.is_empty() => Ok(false),
         Some(("http", rest)) if !rest.is_empty() => {
@@ -136,13 +160,17 @@ pub(super) fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<bo
 
 /// Whether `host:port/path` is this machine.
 fn is_loopback(rest: &str) -> bool {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let authority = authority(rest);
     let host = match authority.strip_prefix('[') {
         Some(six) => six.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The host of `host:port/path`, with what stands before and behind it.
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// `https://host` as `https://bucket.host`.
@@ -170,12 +198,19 @@ mod tests {
         for endpoint in [
             "http://minio:9000",
             "http://127.0.0.1.evil.example",
-            "http://localhost@minio:9000",
             "http://10.0.0.1/localhost",
         ] {
             let error = check_endpoint(endpoint, false).unwrap_err().to_string();
             assert!(error.contains("allow_plaintext"), "{error}");
             assert!(check_endpoint(endpoint, true).unwrap(), "{endpoint}");
+        }
+        for (endpoint, part) in [
+            ("https://me:hunter2@minio", "credentials belong in"),
+            ("http://localhost@minio:9000", "credentials belong in"),
+            ("https://minio/?token=hunter2", "follows `?`"),
+        ] {
+            let error = check_endpoint(endpoint, true).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
         }
         assert!(!check_endpoint("https://s3.example.com", false).unwrap());
         assert!(check_endpoint("s3.example.com", true).is_err());
@@ -201,6 +236,35 @@ mod tests {
         assert_eq!(
             before_host("https://s3.example.com", "b"),
             "https://b.s3.example.com"
+        );
+    }
+
+    #[test]
+    fn endpoints_of_the_environment_are_checked_and_give_way() {
+        let variable =
+            |key, endpoint: &str| AmazonS3Builder::new().with_region("r").with_config(key, endpoint);
+        let mut config = ParquetConfig::new("s3://bucket/x");
+        for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
+            let secret = variable(key, "https://me:hunter2@minio");
+            let error = with(secret, &config, "bucket").unwrap_err().chain();
+            assert!(
+                error.contains("credentials belong in") && !error.contains("hunter2"),
+                "{error}"
+            );
+            let plain = with(variable(key, "http://minio"), &config, "bucket").unwrap_err();
+            assert!(plain.to_string().contains("allow_plaintext"), "{plain}");
+            assert!(with(variable(key, "https://minio"), &config, "bucket").is_ok());
+        }
+        config.endpoint = Some("http://127.0.0.1:9".to_owned());
+        let client = with(
+            variable(AmazonS3ConfigKey::S3Endpoint, "http://minio"),
+            &config,
+            "bucket",
+        );
+        let client = format!("{:?}", client.unwrap());
+        assert!(
+            client.contains("127.0.0.1:9") && !client.contains("minio"),
+            "{client}"
         );
     }
 
