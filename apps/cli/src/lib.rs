@@ -42,6 +42,13 @@ const USAGE: u8 = 2;
 ///
 /// 0 done, 1 failed, 2 wrong usage, 3 changes or findings where `--exit-code` or `--check` asks, 130 interrupted.
 pub fn main() -> ExitCode {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // What becomes an error is told once, as that.
+        if !larder::caught::is_caught() {
+            tell(panic);
+        }
+    }));
     run(std::env::args_os().collect())
 }
 

@@ -11,6 +11,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod caught;
 pub mod compact;
 pub mod convert;
 pub mod memory;

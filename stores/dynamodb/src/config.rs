@@ -243,7 +243,8 @@ impl DynamoDbConfig {
         };
         let (scheme, rest) = endpoint.split_once("://").ok_or_else(wrong)?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.contains('@') {
+        // A password may hold what ends an authority.
+        if rest.contains('@') {
             return Err(Error::config("the endpoint for DynamoDB has a user or password in it").help(
                 "credentials belong in `access_key_id` and `secret_access_key` of the store, or in AWS's usual chain",
             ));
@@ -330,6 +331,10 @@ mod tests {
             (serde_json::json!({ "endpoint": "http://" }), "no URL"),
             (
                 serde_json::json!({ "endpoint": "http://me:hunter2@localhost:1" }),
+                "credentials belong in",
+            ),
+            (
+                serde_json::json!({ "endpoint": "http://me:hunter2/x@localhost:1" }),
                 "credentials belong in",
             ),
             (

@@ -135,7 +135,7 @@ fn find_on_disk(root: &Root, source: &Source, place: Place) -> Result<Found> {
     let shown = match place {
         Place::File(path) => {
             let metadata = fs::metadata(&path).map_err(|error| here(nothing_at(error, &path)))?;
-            walk.files.push((path.clone(), Version::of(&metadata)));
+            walk.take(path.clone(), &metadata).map_err(here)?;
             show(&path)
         }
         Place::Folder(path) => {
@@ -220,6 +220,18 @@ fn nothing_at(error: io::Error, path: &Path) -> Error {
     if missing { error.help(WRITE_SOME) } else { error }
 }
 
+fn leads_nowhere(link: &Path) -> Error {
+    Error::not_found("a link in the source's folder leads to nothing, so its rows are missing")
+        .with("link", show(link))
+        .help("restore what it leads to, or remove it")
+}
+
+fn no_file(path: &Path) -> Error {
+    Error::input("a data file is no regular file but a pipe, a socket or a device")
+        .with("file", show(path))
+        .help("write the rows to a regular file, and move this out of the source's folder")
+}
+
 /// What to do where there is nothing.
 pub(crate) const WRITE_SOME: &str =
     "write data there, push some, or correct the source's `path` and the store's `root`";
@@ -281,11 +293,13 @@ impl Walk {
                 if is_hidden(&name) {
                     continue;
                 }
-                let Some(metadata) = examine(&path)? else { continue };
+                let Some(metadata) = walk.examine(&path)? else {
+                    continue;
+                };
                 if metadata.is_dir() {
                     walk.folder(&path)?;
                 } else if has_extension(&path) {
-                    walk.files.push((path, Version::of(&metadata)));
+                    walk.take(path, &metadata)?;
                 } else {
                     walk.others += 1;
                 }
@@ -304,20 +318,48 @@ impl Walk {
                 if is_hidden(&name) {
                     continue;
                 }
-                let Some(metadata) = examine(&path)? else { continue };
                 let rest = pattern.enter(&name);
+                if rest.is_dead() && !rest.matches_here() {
+                    continue;
+                }
+                let Some(metadata) = walk.examine(&path)? else {
+                    continue;
+                };
                 if rest.matches_here() {
                     if metadata.is_dir() {
                         walk.folder(&path)?;
                         continue;
                     }
-                    walk.files.push((path, Version::of(&metadata)));
-                } else if metadata.is_dir() && !rest.is_dead() {
+                    walk.take(path, &metadata)?;
+                } else if metadata.is_dir() {
                     walk.matching(&path, &rest)?;
                 }
             }
             Ok(())
         })
+    }
+
+    /// What a path is, links followed; `None` when it is gone by now.
+    fn examine(&self, path: &Path) -> Result<Option<fs::Metadata>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match self.wanted.is_none() && path.is_symlink() {
+                    true => Err(leads_nowhere(path)),
+                    false => Ok(None),
+                }
+            }
+            Err(error) => Err(fault::io(error, "a file cannot be examined", &show(path))),
+        }
+    }
+
+    /// Takes a file of the source; opening a pipe would wait for whoever writes into it.
+    fn take(&mut self, path: PathBuf, metadata: &fs::Metadata) -> Result<()> {
+        if self.wanted.is_none() && !metadata.is_file() {
+            return Err(no_file(&path));
+        }
+        self.files.push((path, Version::of(metadata)));
+        Ok(())
     }
 
     /// The wanted name, where it would be in the folder that we are in.
@@ -352,15 +394,6 @@ fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     entries.sort();
     Ok(entries)
-}
-
-/// What a path is, links followed; `None` when it is gone or leads nowhere.
-fn examine(path: &Path) -> Result<Option<fs::Metadata>> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fault::io(error, "a file cannot be examined", &show(path))),
-    }
 }
 
 /// Refuses folders of table formats: their logs say which files count, and reading all would read deleted rows.

@@ -1,10 +1,9 @@
 //! What a failure of the file system or of the Parquet reader means for the caller.
 
-use std::error::Error as StdError;
 use std::io;
 
 use larder_core::arrow::datatypes::ArrowError;
-use larder_core::{Error, pit};
+use larder_core::{Error, caught, pit};
 use parquet::errors::ParquetError;
 
 use crate::object::Chunks;
@@ -79,15 +78,14 @@ pub(crate) fn kernel(error: pit::PitError) -> Error {
     Error::internal("the point-in-time kernel refused its input").source(error)
 }
 
-/// A worker that panicked: what it was reading is to blame more often than not.
+/// Runs a decoder, which panics on some damage.
+pub(crate) fn decoding<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    caught::caught(decode).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
+}
+
+/// A worker that panicked.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    let cause: Box<dyn StdError + Send + Sync> = text.into();
-    Error::internal("a worker of the parquet store panicked").source(cause)
+    Error::internal("a worker of the parquet store panicked").source(caught::message(panic))
 }
 
 #[cfg(test)]

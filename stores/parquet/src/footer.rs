@@ -35,11 +35,11 @@ impl Footer {
         // The metadata, and most often the page index, lie within the last few KiB: one request brings both.
         let tail = file.version.size.saturating_sub(TAIL)..file.version.size;
         let chunks = &chunks.holding(|| vec![tail])?;
-        let metadata = ParquetMetaDataReader::new()
-            .with_page_index_policy(PageIndexPolicy::Skip)
-            .parse_and_finish(chunks)
-            .and_then(|metadata| reader(Arc::new(metadata)))
-            .map_err(|error| fault::reading(chunks, error, &file.shown))?;
+        let metadata = fault::decoding(|| {
+            let metadata = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Skip);
+            reader(Arc::new(metadata.parse_and_finish(chunks)?))
+        })
+        .map_err(|error| fault::reading(chunks, error, &file.shown))?;
         // The rows of a damaged footer would lead to absurd allocations.
         let groups = metadata.metadata().row_groups();
         if groups.iter().any(|group| group.num_rows() < 0) {
@@ -99,13 +99,13 @@ impl Footer {
             return Ok(indexed);
         }
         let metadata = self.metadata().as_ref().clone();
-        let mut index = ParquetMetaDataReader::new_with_metadata(metadata)
-            .with_page_index_policy(PageIndexPolicy::Optional);
-        let indexed = index
-            .read_page_indexes(chunks)
-            .and_then(|()| index.finish())
-            .and_then(|metadata| reader(Arc::new(metadata)))
-            .map_err(|error| fault::reading(chunks, error, &file.shown))?;
+        let indexed = fault::decoding(|| {
+            let mut index = ParquetMetaDataReader::new_with_metadata(metadata)
+                .with_page_index_policy(PageIndexPolicy::Optional);
+            index.read_page_indexes(chunks)?;
+            reader(Arc::new(index.finish()?))
+        })
+        .map_err(|error| fault::reading(chunks, error, &file.shown))?;
         Ok(self.indexed.get_or_init(|| indexed))
     }
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use larder_core::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use larder_core::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use larder_core::arrow::datatypes::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use larder_core::caught::caught;
 use larder_core::convert::arrow_type;
 use larder_core::{Result, ValueType, ViewScan};
 use parquet::arrow::ProjectionMask;
@@ -110,8 +111,7 @@ impl ScanFile {
                 // Ranges are long; a mask would decode what lies between them.
                 .with_row_selection_policy(RowSelectionPolicy::Selectors);
         }
-        let reader = builder
-            .build()
+        let reader = fault::decoding(|| builder.build())
             .map_err(|error| fault::reading(&chunks, error, &self.file.shown))?;
         Ok(Batches {
             reader,
@@ -306,7 +306,8 @@ impl Iterator for Batches<'_> {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let batch = caught(|| self.reader.next())
+            .unwrap_or_else(|panic| Some(Err(ArrowError::ParquetError(panic))))?;
         Some(
             batch
                 .map_err(|error| {

@@ -135,7 +135,7 @@ fn source_line(file: &str, line: u32, dir: &Path) -> Option<String> {
 const SECRET: [&str; 5] = ["password", "secret", "token", "access_key", "credential"];
 
 /// A line of a file with its secrets as stars, each character one, so that columns stay: values of keys that sound like
-/// secrets, and what stands before the `@` of a URL. Variables (`${NAME}`) are no secrets.
+/// secrets, and what stands before the `@` of a URL or behind its `?`. Variables (`${NAME}`) are no secrets.
 fn masked(line: &str) -> String {
     let mut chars: Vec<char> = line.chars().collect();
     let lower: Vec<char> = chars.iter().map(char::to_ascii_lowercase).collect();
@@ -177,10 +177,13 @@ fn masked(line: &str) -> String {
         let end = (start..chars.len())
             .find(|at| matches!(chars[*at], '"' | '\'' | ' ' | '\t'))
             .unwrap_or(chars.len());
-        from = match (start..end).rfind(|at| chars[*at] == '@') {
-            Some(at) => star(&mut chars, start, at),
-            None => end,
-        };
+        if let Some(at) = (start..end).rfind(|at| chars[*at] == '@') {
+            from = star(&mut chars, start, at);
+        }
+        if let Some(at) = (start.max(from)..end).find(|at| chars[*at] == '?') {
+            star(&mut chars, at + 1, end);
+        }
+        from = end;
     }
     chars.into_iter().collect()
 }
@@ -221,13 +224,14 @@ mod tests {
             ("  secret_access_key: abc", "  secret_access_key: ***"),
             (
                 "url: \"postgresql://me:p@ss@db:5432/x?a=b\", tls: {}",
-                "url: \"postgresql://**:****@db:5432/x?a=b\", tls: {}",
+                "url: \"postgresql://**:****@db:5432/x?***\", tls: {}",
             ),
             (
                 "url: redis://larder:${PW}@h:1/0",
                 "url: redis://******:${PW}@h:1/0",
             ),
             ("url: \"redis://h:1/0\"", "url: \"redis://h:1/0\""),
+            ("root: https://h/x?sig=${S}&a", "root: https://h/x?****${S}**"),
             (
                 "description: the token is spent",
                 "description: the token is spent",

@@ -8,6 +8,6 @@ mod whole;
 mod write;
 
 pub(crate) use aside::Aside;
-pub(crate) use read::{Batches, Columns, FileRows, batches, read};
+pub(crate) use read::{Batches, Columns, FileRows, batches, open, read};
 pub(crate) use whole::{WholeFile, remove_unfinished};
 pub(crate) use write::{RowsFile, Sealed, in_utc, write_csv};

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_ipc::reader::FileReader;
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use futures::{StreamExt, stream};
+use larder::caught::caught;
 use larder::convert::{UnclearTimes, Zone, unclear_times};
 use larder::historical::{EntitySource, unclear_times_warning};
 use larder::{BatchStream, Error, Result, ValueType};
@@ -40,7 +41,8 @@ pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 /// Reads all rows of a CSV (`.csv`), Parquet (`.parquet`) or Arrow IPC file (`.arrow`, `.feather`).
 ///
 /// # Errors
-/// `NotFound` where there is no such file, `Input` for rows that cannot be read, with their line.
+/// `NotFound` where there is no such file, `Input` for rows of a CSV that cannot be read, with their line, `Corrupt` for
+/// files that cannot be decoded.
 pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Vec<RecordBatch>> {
     let rows: Vec<RecordBatch> = batches(path, columns)?.collect::<Result<_>>()?;
     Ok(rows)
@@ -143,34 +145,47 @@ fn noticing(path: &Path, columns: &Columns, noticed: Noticed) -> Result<Batches>
     }
     let file = open(path)?;
     let shown = path.display().to_string();
-    let damaged = move |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::input(format!("`{shown}` cannot be read")).source(cause)
-    };
+    let damaged = move |cause: String| Error::corrupt(format!("`{shown}` cannot be read")).source(cause);
     Ok(match extension.as_str() {
         "csv" => Box::new(csv::batches(path, file, columns, noticed)?),
         "parquet" => {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-                .and_then(|builder| builder.with_batch_size(65_536).build())
-                .map_err(|e| damaged(e.into()))?;
-            Box::new(reader.map(move |batch| batch.map_err(|e| damaged(e.into()))))
+            let open = || {
+                ParquetRecordBatchReaderBuilder::try_new(file)?
+                    .with_batch_size(65_536)
+                    .build()
+            };
+            let mut reader = decoded(open).map_err(&damaged)?;
+            until_damage(damaged, move || reader.next())
         }
         _ => {
-            // The reader panics on types that it does not know, and on some damage.
-            let foreign = || "it has a column of a type that cannot be read, or is damaged".into();
-            let opened = catch_unwind(|| arrow_ipc::reader::FileReader::try_new(file, None));
-            let opened = opened.map_err(|_| damaged(foreign()))?;
-            let mut reader = AssertUnwindSafe(opened.map_err(|e| damaged(e.into()))?);
-            Box::new(std::iter::from_fn(move || {
-                let batch = catch_unwind(AssertUnwindSafe(|| reader.0.next()));
-                match batch {
-                    Ok(batch) => {
-                        batch.map(|batch| batch.and_then(|b| plain(&b)).map_err(|e| damaged(e.into())))
-                    }
-                    Err(_) => Some(Err(damaged(foreign()))),
-                }
-            }))
+            let mut reader = decoded(|| FileReader::try_new(file, None)).map_err(&damaged)?;
+            until_damage(damaged, move || reader.next().map(|batch| plain(&batch?)))
         }
     })
+}
+
+/// The batches of a decoder, which is left alone once it failed.
+fn until_damage(
+    damaged: impl Fn(String) -> Error + Send + 'static,
+    mut next: impl FnMut() -> Option<Result<RecordBatch, ArrowError>> + Send + 'static,
+) -> Batches {
+    let mut failed = false;
+    Box::new(std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let batch = decoded(|| next().transpose()).map_err(&damaged);
+        failed = batch.is_err();
+        batch.transpose()
+    }))
+}
+
+/// What a decoder answers, which panics on types that it does not know, and on some damage.
+fn decoded<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    let foreign = |panic| format!("it is damaged, or has a column of a type that cannot be read: {panic}");
+    caught(decode)
+        .map_err(foreign)?
+        .map_err(|error| error.to_string())
 }
 
 /// Dictionaries of view types, which some tools write and few programs take, as what they stand for.
@@ -278,11 +293,17 @@ fn changed(path: &Path) -> Error {
         .help("run again, and leave the file as it is meanwhile")
 }
 
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|cause| match cause.kind() {
+/// Opens a regular file. One that is none could be read but once, and opening a pipe waits for a writer.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let failed = |cause: std::io::Error| match cause.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file `{}`", path.display())),
         _ => Error::unavailable(format!("`{}` cannot be opened", path.display())).source(cause),
-    })
+    };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::input(format!("`{}` is no regular file", path.display()))
+            .help("write the rows to a file first; a folder, a pipe or a device is none"));
+    }
+    File::open(path).map_err(failed)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod broken;
 mod care;
 mod caught;
 mod compact;
+mod damage;
 mod demo;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
@@ -21,6 +22,7 @@ mod push_kill;
 #[cfg(feature = "redis")]
 mod redis;
 mod remarks;
+mod secrets;
 mod training;
 mod usage;
 mod world;

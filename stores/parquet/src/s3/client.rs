@@ -127,8 +127,8 @@ fn encrypted(builder: AmazonS3Builder, sse: Option<&Sse>) -> AmazonS3Builder {
 /// # Errors
 /// `Config`, which shows nothing of it: requests that fail tell their URL, so that there must be no secret in it.
 pub(super) fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<bool> {
-    let authority = authority(endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest));
-    if authority.contains('@') {
+    // A password may hold what ends an authority.
+    if endpoint.contains('@') {
         return Err(Error::config("the S3 endpoint has a user or password in it").help(
             "credentials belong in `access_key_id` and `secret_access_key` of the store, or in AWS's usual chain",
         ));
@@ -160,17 +160,12 @@ pub(super) fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<bo
 
 /// Whether `host:port/path` is this machine.
 fn is_loopback(rest: &str) -> bool {
-    let authority = authority(rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(six) => six.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// The host of `host:port/path`, with what stands before and behind it.
-fn authority(rest: &str) -> &str {
-    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// `https://host` as `https://bucket.host`.

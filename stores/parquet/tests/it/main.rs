@@ -9,6 +9,7 @@ mod equal;
 mod files;
 mod leftovers;
 mod outputs;
+mod refused;
 #[cfg(feature = "s3")]
 mod s3;
 mod types;

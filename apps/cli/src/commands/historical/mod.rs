@@ -21,7 +21,7 @@ use larder::{
 use crate::args::{Pairs, instant, pairs, span};
 use crate::context::Context;
 use crate::output::Report;
-use crate::rows::{Columns, FileRows, RowsFile};
+use crate::rows::{self, Columns, FileRows, RowsFile};
 
 /// Options of `larder historical`.
 #[derive(Debug, clap::Args)]
@@ -330,9 +330,7 @@ async fn needs(store: &FeatureStore, request: &Request) -> Result<(Columns, Vec<
 /// The file of the entity rows as a manifest in a folder records it.
 fn entity_file(file: &Path, folder: &Path) -> Result<EntityFile> {
     let failed = |cause| Error::unavailable(format!("`{}` cannot be read", file.display())).source(cause);
-    let (bytes, digest) = std::fs::File::open(file)
-        .and_then(EntityFile::digest_of)
-        .map_err(failed)?;
+    let (bytes, digest) = EntityFile::digest_of(rows::open(file)?).map_err(failed)?;
     let whole = file.canonicalize().map_err(failed)?;
     let folder = folder.canonicalize().map_err(failed)?;
     let path = whole.strip_prefix(&folder).unwrap_or(&whole);
