@@ -154,6 +154,9 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// What stands between what several findings are about and the first of them.
+const FIRST: &str = "; the first: ";
+
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $kind:ident;)*) => {
         $($(#[$doc])* pub fn $name(message: impl Into<Cow<'static, str>>) -> Self {
@@ -211,12 +214,24 @@ impl Error {
             [one] => one.to_string(),
             many => {
                 let first = many.first().map(ToString::to_string).unwrap_or_default();
-                format!("{} problems in {what}; the first: {first}", many.len())
+                format!("{} problems in {what}{FIRST}{first}", many.len())
             }
         };
         let mut error = Self::new(kind, message);
         error.inner.diagnostics = diagnostics;
         error
+    }
+
+    /// The message without the first finding, for those who tell all findings beside it.
+    pub fn headline(&self) -> &str {
+        let message = self.message();
+        match self.diagnostics() {
+            [first, _, ..] => message
+                .strip_suffix(&first.to_string())
+                .and_then(|head| head.strip_suffix(FIRST))
+                .unwrap_or(message),
+            _ => message,
+        }
     }
 
     /// Adds what would be right.
@@ -410,6 +425,22 @@ mod tests {
             (error.to_string().as_str(), error.remedy()),
             ("busy (source=s, view=s)", None)
         );
+    }
+
+    #[test]
+    fn of_several_findings_the_head_tells_what_they_are_about() {
+        let some = |count: usize| {
+            let findings = ["a; the first: b", "c"].map(|text| Diagnostic::new(text).help("mend"));
+            let findings = findings[..count].to_vec();
+            Error::from_diagnostics(ErrorKind::Input, "the rows", findings).help("again")
+        };
+        assert_eq!(some(2).headline(), "2 problems in the rows");
+        assert_eq!(
+            some(2).message(),
+            "2 problems in the rows; the first: a; the first: b; mend"
+        );
+        assert_eq!(some(1).headline(), "a; the first: b; mend");
+        assert_eq!(Error::input("no rows").headline(), "no rows");
     }
 
     #[test]

@@ -114,7 +114,15 @@ impl Compact {
                     .help(suggest(name, known.collect::<Vec<_>>()))
             })
         };
-        names.iter().map(find).collect()
+        // Each once, in the order in which they were named.
+        let mut chosen: Vec<Arc<Source>> = Vec::new();
+        for name in names {
+            let source = find(name)?;
+            if !chosen.iter().any(|known| known.name == source.name) {
+                chosen.push(source);
+            }
+        }
+        Ok(chosen)
     }
 
     async fn source(&self, source: &Arc<Source>) -> Result<CompactedSource> {

@@ -169,7 +169,7 @@ fn why(runs: &[RunRecord], identity: Option<StoreIdentity>, claim: &Claim, layou
     let reason = if done.is_empty() {
         "it was never materialized"
     } else if identity.is_none() || done.iter().all(|run| run.store != claim.store) {
-        "the online store was flushed or replaced"
+        "the online store was flushed or replaced, or is not the one that was filled"
     } else if done.iter().all(|run| run.fingerprint != claim.fingerprint) {
         "its source changed"
     } else if done

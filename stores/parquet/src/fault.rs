@@ -24,7 +24,10 @@ pub(crate) fn io(error: io::Error, what: &str, path: &str) -> Error {
 pub(crate) fn changed(path: &str) -> Error {
     Error::conflict("a data file changed or disappeared during the run")
         .with("path", path)
-        .help("run again; write new files under other names instead of replacing those that are being read")
+        .help(
+            "run again; write new files under other names instead of replacing those that are being read, \
+             and compact with `--no-readers` only while nothing reads",
+        )
 }
 
 /// A failure of the Parquet reader on a file.

@@ -14,8 +14,9 @@ use crate::output::{Format, Report, Table, cell_text};
 #[command(after_help = "\
 A value is never silently missing: it is PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE (older
 than the view's ttl), DEFAULTED or UNAVAILABLE. With --format json the answer has the shape of
-the HTTP endpoint: one column per result. Tables mask sensitive features; JSON and CSV, which are for
-programs, have them.
+the HTTP endpoint: one column per result. CSV has a line per entity and feature: the join keys, then
+feature, value, status and event_timestamp; a value that is not there is empty. Tables mask
+sensitive features; JSON and CSV, which are for programs, have them.
 
   larder get --service fraud_v1 --entity user_id=1,product_id=7
   larder get --features user_stats:orders_7d --entity user_id=1 --entity user_id=2")]
@@ -58,8 +59,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
     let is_for_people = cx.format == Format::Table;
     let is_masked =
         |output: &OutputInfo| is_for_people && !args.show_sensitive && !output.sensitivity.is_none();
-    let mut report =
-        Report::new(document(&plan, &keys, &answer)).table(table(&plan, &keys, &answer, is_masked));
+    let shown = match cx.format {
+        Format::Csv => lines(&plan, &keys, &answer),
+        _ => table(&plan, &keys, &answer, is_masked),
+    };
+    let mut report = Report::new(document(&plan, &keys, &answer)).table(shown);
     if is_for_people && !cx.quiet {
         for remark in unfilled(&store, &plan, &answer).await {
             report = report.text(remark);
@@ -249,6 +253,27 @@ fn table(
             [text, found.event.map(|at| at.to_string()).unwrap_or_default()]
         });
         table.row(std::iter::once(output.name).chain(cells));
+    }
+    table
+}
+
+/// One line per entity and feature, for programs: the status has a column of its own, so that no text can be taken for it.
+fn lines(plan: &OnlinePlan, keys: &[KeyColumn], answer: &[Vec<Found>]) -> Table {
+    let own = ["feature", "value", "status", "event_timestamp"];
+    let mut table = Table::new(keys.iter().map(|(name, _)| name.as_str()).chain(own));
+    for row in 0..keys.first().map_or(1, |(_, values)| values.len()) {
+        for (output, column) in plan.outputs().into_iter().zip(answer) {
+            let found = &column[row];
+            let event = found.event.map(|at| at.to_string()).unwrap_or_default();
+            let key = keys.iter().map(|(_, values)| cell_text(&values[row]));
+            let cells = [
+                output.name,
+                cell_text(&found.value),
+                found.status.to_owned(),
+                event,
+            ];
+            table.row(key.chain(cells));
+        }
     }
     table
 }

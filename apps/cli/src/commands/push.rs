@@ -184,6 +184,7 @@ fn columns(catalog: &Catalog, name: &str) -> Result<Columns> {
     for view in catalog.feature_views.values().filter(|view| of_source(view)) {
         let source = catalog.source(view.source.as_str())?;
         columns.timezone.clone_from(&source.timezone);
+        columns.source = Some(source.name.to_string());
         columns.declare(&source.event_time, ValueType::TIMESTAMP);
         if let Some(created) = &source.created_time {
             columns.declare(&created.column, ValueType::TIMESTAMP);

@@ -11,7 +11,8 @@ use crate::output::{Report, Table, count};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The watermark says up to when a view is materialized, its lag how long ago that is. A view with
-`freshness:` is fresh while the lag is smaller.
+`freshness:` is fresh while the lag is not longer. Whether the source itself had new rows is told by
+the newest event that was materialized: it may be old however often a run looked for a newer one.
 
   larder status --check && echo all is well")]
 pub(crate) struct Args {
@@ -45,6 +46,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         "store",
         "watermark",
         ">lag",
+        "newest event",
         "objective",
         "fresh",
         "last run",
@@ -61,10 +63,15 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Result<Report> {
         if status.fresh == Some(false) {
             findings.push("older than its objective".to_owned());
         }
+        match status.last_run.as_ref().map(|run| run.state) {
+            Some("failed") => findings.push("its last run failed".to_owned()),
+            Some("dead") => findings.push("its last run was killed".to_owned()),
+            _ => {}
+        }
         if let (Some(limit), true) = (args.max_lag, lags(status)) {
             findings.push(format!("lags by more than {limit}"));
         }
-        found |= status.needs_attention() || !findings.is_empty();
+        found |= !findings.is_empty();
         table.row(cells(status, &findings));
         let mut document = json!(status);
         document["findings"] = json!(findings);
@@ -85,6 +92,7 @@ fn cells(status: &ViewStatus, findings: &[String]) -> Vec<String> {
             .map_or("not served".to_owned(), ToString::to_string),
         status.watermark.map(|at| at.to_string()).unwrap_or_default(),
         status.lag_seconds.map(lag).unwrap_or_default(),
+        status.newest_event.map(|at| at.to_string()).unwrap_or_default(),
         status
             .freshness
             .map(|limit| limit.to_string())

@@ -80,7 +80,7 @@ fn for_people(error: &Error, dir: &Path, verbose: bool) -> String {
                 excerpt(&mut out, diagnostic, dir);
                 out.push('\n');
             }
-            let _ = writeln!(out, "error: {} problems; nothing was changed", many.len());
+            let _ = writeln!(out, "error: {}; nothing was changed", error.headline());
         }
     }
     for cause in causes(error) {

@@ -140,6 +140,11 @@ struct Rest {
 }
 
 impl Sifted {
+    /// The rows with a wrong cell, by their place among these, with their reasons.
+    pub(super) fn wrong(&self) -> &BTreeMap<usize, String> {
+        &self.bad
+    }
+
     /// The bad rows, with those among the good ones that were refused.
     fn judged(mut self, judged: &Judged<'_>) -> Result<(Option<RecordBatch>, Rest)> {
         let rows = self.texts.num_rows();

@@ -15,11 +15,18 @@ use arrow_cast::{CastOptions, cast_with_options};
 use arrow_csv::reader::Format;
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use larder::convert::{Zone, array_of, arrow_type, coerce};
-use larder::{Error, Result, ScalarType, Value, ValueType};
+use larder::{Diagnostic, Error, ErrorKind, Result, ScalarType, Value, ValueType};
 
 use super::aside;
 use super::guess::{LOOK_AT, settle};
 use super::read::{Columns, Noticed};
+
+/// Bad rows that an error shows.
+const SHOWN: usize = 20;
+
+/// What to do about a time without a zone; those of a source have it where the source is defined.
+const NAME_ITS_ZONE: &str =
+    "give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z";
 
 /// Opens a CSV file with a header; its rows come batch by batch.
 pub(super) fn batches(path: &Path, file: File, columns: &Columns, noticed: Noticed) -> Result<Rows> {
@@ -34,6 +41,10 @@ pub(super) struct Rows {
     /// For each column the type that is declared for it, or else what its rows look like.
     types: Vec<Result<ValueType, DataType>>,
     zone: Option<Zone>,
+    /// The source whose rows they are, if they are pushed.
+    source: Option<String>,
+    /// Those of them that were found to have a wrong cell.
+    refused: Refused,
     /// Line of the next row in the file.
     line: usize,
     noticed: Noticed,
@@ -71,38 +82,83 @@ impl Rows {
             types: types.collect(),
             names,
             zone: columns.timezone.as_deref().map(Zone::new).transpose()?,
+            source: columns.source.clone(),
+            refused: Refused::default(),
             line: 2,
             noticed,
         })
     }
 
-    fn typed(&mut self, mut texts: RecordBatch) -> Result<RecordBatch> {
+    fn typed(&mut self, texts: RecordBatch) -> Result<RecordBatch> {
         let rows = texts.num_rows();
-        let typed = |i: usize, cells: &StringArray, notice: &mut dyn FnMut(&ArrayRef)| match &self.types[i] {
-            Ok(of) => declared(cells, *of, self.zone.as_ref(), notice),
-            Err(looks_like) => guessed(cells, looks_like),
+        let typed = match &self.noticed.sifted {
+            Some(tell) => {
+                let (good, sifted) = self.sift(texts)?;
+                tell.take(sifted);
+                self.columns(&good)
+            }
+            None => match self.columns(&texts) {
+                Err(first) if self.source.is_some() => self.refuse(texts, first),
+                typed => typed,
+            },
         };
-        if let Some(tell) = &self.noticed.sifted {
-            let (good, sifted) = aside::sift(texts, &self.names, |i, cells| typed(i, cells, &mut |_| {}))?;
-            tell.take(sifted);
-            texts = good;
-        }
-        let mut arrays = Vec::with_capacity(self.names.len());
+        self.line += rows;
+        typed
+    }
+
+    /// All columns of rows of which each cell can be typed; otherwise the first that cannot.
+    fn columns(&self, texts: &RecordBatch) -> Result<RecordBatch> {
+        let mut named = Vec::with_capacity(self.names.len());
         for (i, name) in self.names.iter().enumerate() {
-            let cells = texts.column(i).as_string::<i32>();
             let mut notice = |local: &ArrayRef| {
                 if let Some(zone) = &self.zone {
                     // The header is the first line.
                     self.noticed.times(name, local, zone, self.line - 2);
                 }
             };
-            let array = typed(i, cells, &mut notice);
-            arrays.push(array.map_err(|wrong| wrong.at(&self.path, name, self.line))?);
+            let array = self.column(i, texts.column(i).as_string(), &mut notice);
+            named.push((name, array.map_err(|wrong| wrong.at(self, name))?, true));
         }
-        self.line += rows;
-        let named = self.names.iter().cloned().zip(arrays);
-        RecordBatch::try_from_iter_with_nullable(named.map(|(name, array)| (name, array, true)))
+        RecordBatch::try_from_iter_with_nullable(named)
             .map_err(|e| Error::internal("rows of a CSV could not be put together").source(e))
+    }
+
+    fn column(
+        &self,
+        i: usize,
+        cells: &StringArray,
+        notice: &mut dyn FnMut(&ArrayRef),
+    ) -> Result<ArrayRef, Wrong> {
+        match &self.types[i] {
+            Ok(of) => declared(cells, *of, self.zone.as_ref(), notice),
+            Err(looks_like) => guessed(cells, looks_like),
+        }
+    }
+
+    fn sift(&self, texts: RecordBatch) -> Result<(RecordBatch, aside::Sifted)> {
+        aside::sift(texts, &self.names, |i, cells| self.column(i, cells, &mut |_| {}))
+    }
+
+    /// Goes on without the rows that have a wrong cell: at the end of the file they are told, all at once.
+    fn refuse(&mut self, texts: RecordBatch, first: Error) -> Result<RecordBatch> {
+        let (good, sifted) = self.sift(texts)?;
+        if sifted.wrong().is_empty() {
+            return Err(first);
+        }
+        self.refused.rows += sifted.wrong().len();
+        let room = SHOWN - self.refused.shown.len();
+        let shown = sifted.wrong().iter().take(room);
+        let shown = shown.map(|(row, why)| {
+            Diagnostic::new(format!(
+                "`{}`, line {}, {why}",
+                self.path.display(),
+                self.line + row
+            ))
+        });
+        self.refused.shown.extend(shown);
+        let help = first.remedy().map(str::to_owned);
+        self.refused.help = self.refused.help.take().or(help);
+        self.columns(&good)
     }
 }
 
@@ -110,18 +166,51 @@ impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let texts = self.reader.next()?;
-        Some(
-            texts
-                .map_err(|cause| no_csv(&self.path, cause))
-                .and_then(|texts| self.typed(texts)),
-        )
+        let Some(texts) = self.reader.next() else {
+            let refused = std::mem::take(&mut self.refused);
+            return (refused.rows > 0).then(|| Err(refused.error(&self.path, self.line - 2)));
+        };
+        let texts = texts.map_err(|cause| no_csv(&self.path, cause));
+        Some(texts.and_then(|texts| self.typed(texts)))
+    }
+}
+
+/// Rows to push that have a wrong cell, for each of which none is pushed.
+#[derive(Default)]
+struct Refused {
+    rows: usize,
+    shown: Vec<Diagnostic>,
+    help: Option<String>,
+}
+
+impl Refused {
+    fn error(self, path: &Path, rows: usize) -> Error {
+        let (path, bad, shown) = (path.display(), self.rows, self.shown.len());
+        let more = if bad > shown {
+            format!("; {shown} are told")
+        } else {
+            String::new()
+        };
+        let what = format!("the {rows} rows of `{path}` ({bad} bad{more})");
+        let help = self.help.map(|help| format!("{help}; ")).unwrap_or_default();
+        Error::from_diagnostics(ErrorKind::Input, &what, self.shown).help(format!(
+            "{help}nothing was written; mend the rows, or set them aside with `--dead-letter FILE`"
+        ))
     }
 }
 
 fn no_csv(path: &Path, cause: arrow_schema::ArrowError) -> Error {
-    Error::input(format!("`{}` is no CSV with a header", path.display()))
-        .help("the first line names the columns; every line has as many cells")
+    let path = path.display();
+    // Arrow tells the line in words only.
+    let text = cause.to_string();
+    let line = text.rsplit_once(" line ").map(|(_, rest)| rest);
+    let line = line.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let what = match line.filter(|digits| !digits.is_empty()) {
+        Some(line) => format!("`{path}`, line {line}, cannot be read as CSV"),
+        None => format!("`{path}` is no CSV with a header"),
+    };
+    Error::input(what)
+        .help("the first line names the columns; every line has as many cells, in UTF-8")
         .source(cause)
 }
 
@@ -159,16 +248,19 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    fn at(self, path: &Path, column: &str, first_line: usize) -> Error {
+    fn at(self, rows: &Rows, column: &str) -> Error {
         let error = Error::input(format!(
             "`{}`, line {}, column `{column}`: {}",
-            path.display(),
-            first_line + self.row,
+            rows.path.display(),
+            rows.line + self.row,
             self.what
         ));
-        match self.help {
-            Some(help) => error.help(help),
-            None => error,
+        match (self.help, &rows.source) {
+            (Some(NAME_ITS_ZONE), Some(source)) => error.help(format!(
+                "name its zone where source `{source}` is defined, such as `timezone: UTC`, or write 2026-05-01T00:00:00Z"
+            )),
+            (Some(help), _) => error.help(help),
+            (None, _) => error,
         }
     }
 }
@@ -284,9 +376,7 @@ fn timestamps(
         return Err(Wrong {
             row,
             what: "the time has no zone".to_owned(),
-            help: Some(
-                "give its zone with --timezone, such as --timezone UTC, or write 2026-05-01T00:00:00Z",
-            ),
+            help: Some(NAME_ITS_ZONE),
         });
     };
     let internal = |_| not_an_instant(0);
@@ -331,6 +421,7 @@ mod tests {
             &Columns {
                 types,
                 timezone: zone.map(str::to_owned),
+                source: None,
             },
         )
     }

@@ -26,6 +26,8 @@ pub(crate) struct Columns {
     pub(crate) types: BTreeMap<String, ValueType>,
     /// Zone of times without one.
     pub(crate) timezone: Option<String>,
+    /// The source whose rows are pushed: none of them, if one has a wrong cell. Other rows are no source's.
+    pub(crate) source: Option<String>,
 }
 
 impl Columns {

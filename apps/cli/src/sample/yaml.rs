@@ -59,7 +59,7 @@ feature_views:
     }
     let _ = writeln!(
         text,
-        "    freshness: {:<26} # `larder status --check` fails when data is older",
+        "    freshness: {:<26} # `larder status --check` fails when it was not materialized for so long",
         view.freshness
     );
     text.push_str("    features:\n");

@@ -85,3 +85,50 @@ fn a_store_that_overwrites_is_filled() {
     assert!(doctor().contains("an older row may replace"));
     assert!(doctor().contains("larder_shop"));
 }
+
+/// The table of another name or region is not there, which a read cannot tell from one that is empty.
+#[test]
+#[ignore = "needs dynoxide; cargo xtask test builds it"]
+fn a_table_that_is_not_there_is_told() {
+    let server = Server::start();
+    let (_world, dir) = project(&server);
+    let file = dir.join("larder.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let run = |args: &[&str]| larder(&dir, args);
+    run(&["apply"]).ok();
+    run(&["materialize"]).ok();
+    let get = ["get", "--features", "user_stats", "--entity", "user_id=7"];
+    let filled = run(&get).ok().out;
+    assert!(!filled.contains("NOT_FOUND"), "{filled}");
+    fs::write(
+        &file,
+        text.replace("type: dynamodb,", "type: dynamodb, table: \"other_{project}\","),
+    )
+    .unwrap();
+    let told = run(&get).ok().out;
+    for part in [
+        "NOT_FOUND",
+        "is not the one that was filled",
+        "larder materialize",
+    ] {
+        assert!(told.contains(part), "no {part}: {told}");
+    }
+    run(&["status", "--check"]).code(3);
+    // What makes the table comes first, and what the history has by then is said.
+    let error = run(&[
+        "push",
+        "user_daily",
+        "--file",
+        "rows.csv",
+        "--to",
+        "both",
+        "--format",
+        "json",
+    ]);
+    let help = error.code(1).error()["help"].as_str().unwrap().to_owned();
+    let places = ["larder apply", "the history has all rows", "--to online"];
+    let places = places.map(|part| help.find(part).unwrap_or_else(|| panic!("no {part}: {help}")));
+    assert!(places.is_sorted(), "{help}");
+    run(&["apply"]).ok();
+    run(&["push", "user_daily", "--file", "rows.csv"]).ok();
+}

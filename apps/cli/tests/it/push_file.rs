@@ -163,3 +163,157 @@ fn a_dead_letter_stays_when_only_the_online_side_fails() {
     let dead = fs::read_to_string(dir.join("dead.csv")).unwrap();
     assert_eq!(dead.lines().count(), 2, "{dead}");
 }
+
+#[test]
+fn all_rows_with_wrong_cells_are_told_at_once() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    // All of the first batch's last rows, and one of the second.
+    file(&dir, 66_000, |n| (65_000..65_500).contains(&n) || n == 65_999);
+    let error = push(&dir, &["--to", "both"]).code(1).error();
+    let said = error["message"].as_str().unwrap();
+    assert!(
+        said.contains("66000 rows") && said.contains("501 bad; 20 are told"),
+        "{error:#}"
+    );
+    let told = error["diagnostics"].as_array().unwrap();
+    assert_eq!(told.len(), 20);
+    let last = told[19]["message"].as_str().unwrap();
+    assert!(
+        last.contains("line 65021, column `user_id`: not of type int64"),
+        "{last}"
+    );
+    assert!(
+        error["help"].as_str().unwrap().contains("--dead-letter"),
+        "{error:#}"
+    );
+    let text = larder(&dir, &["push", "user_daily", "--file", "large.csv"])
+        .code(1)
+        .err;
+    assert!(text.contains("501 bad; 20 are told"), "{text}");
+    assert!(!text.contains("x65000"), "a value of the data is told: {text}");
+    // A single one is told as ever.
+    file(&dir, 10, |n| n == 3);
+    let text = larder(&dir, &["push", "user_daily", "--file", "large.csv"])
+        .code(1)
+        .err;
+    assert!(
+        text.starts_with("error: `large.csv`, line 5, column `user_id`: not of type int64\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("--dead-letter") && !text.contains("10 rows"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_number_of_bad_rows_with_types_is_told() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    file(&dir, 1_000, |_| false);
+    let text = fs::read_to_string(dir.join("large.csv")).unwrap();
+    let nulls: String = text
+        .lines()
+        .enumerate()
+        .map(|(n, line)| match line.split_once(',') {
+            Some((_, rest)) if n > 0 => format!(",{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(dir.join("large.csv"), nulls).unwrap();
+    let told = larder(&dir, &["push", "user_daily", "--file", "large.csv"])
+        .code(1)
+        .err;
+    assert!(
+        told.contains("20 problems in the 1000 rows to push (1000 bad; 20 are told); nothing was changed"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_time_without_a_zone_is_mended_where_its_source_is_defined() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    file(&dir, 2, |_| false);
+    let text = fs::read_to_string(dir.join("large.csv")).unwrap();
+    fs::write(dir.join("large.csv"), text.replace("00Z", "00")).unwrap();
+    let told = larder(&dir, &["push", "user_daily", "--file", "large.csv"])
+        .code(1)
+        .err;
+    assert!(
+        told.contains("source `user_daily`") && told.contains("`timezone: UTC`"),
+        "{told}"
+    );
+    assert!(!told.contains("--timezone"), "{told}");
+    // Such a source takes them.
+    let features = dir.join("features/user_stats.yaml");
+    let yaml = fs::read_to_string(&features).unwrap();
+    let zoned = yaml.replace("path: user_daily/", "path: user_daily/\n    timezone: UTC");
+    assert_ne!(yaml, zoned);
+    fs::write(features, zoned).unwrap();
+    larder(&dir, &["apply"]).ok();
+    push(&dir, &[]).ok();
+}
+
+#[test]
+fn a_ragged_line_is_named() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    for (n, more) in [(3, ",1,2"), (2_000, ",1,2")] {
+        file(&dir, 3_000, |_| false);
+        let text = fs::read_to_string(dir.join("large.csv")).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines[n - 1].push_str(more);
+        fs::write(dir.join("large.csv"), lines.join("\n")).unwrap();
+        let error = push(&dir, &[]).code(1).error();
+        let said = error["message"].as_str().unwrap();
+        assert!(
+            said.contains(&format!("`large.csv`, line {n}, cannot be read")),
+            "{error:#}"
+        );
+    }
+}
+
+#[test]
+fn columns_that_nobody_takes_are_told() {
+    let (_world, dir) = World::project();
+    larder(&dir, &["apply"]).ok();
+    file(&dir, 2, |_| false);
+    assert!(push(&dir, &[]).ok().json()["warnings"].is_null());
+    let text = fs::read_to_string(dir.join("large.csv")).unwrap();
+    let more: Vec<String> = text
+        .lines()
+        .zip(["zzz,created_timestmp", "1,2021-01-01", "2,2021-01-02"])
+        .map(|(line, more)| format!("{line},{more}"))
+        .collect();
+    fs::write(dir.join("large.csv"), more.join("\n")).unwrap();
+    for to in ["online", "offline", "both"] {
+        let told = push(&dir, &["--to", to]).ok().json();
+        let warnings = told["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{told:#}");
+        let said = warnings[0].as_str().unwrap();
+        assert!(
+            said.starts_with("columns were ignored: `zzz`, `created_timestmp`;"),
+            "{said}"
+        );
+        assert!(said.contains("source `user_daily`"), "{said}");
+    }
+}
+
+#[test]
+fn a_source_without_data_gets_its_first_rows_by_a_push() {
+    let (_world, dir) = World::project();
+    file(&dir, 2, |_| false);
+    fs::remove_dir_all(dir.join("data/user_daily")).unwrap();
+    fs::create_dir(dir.join("data/user_daily")).unwrap();
+    let told = larder(&dir, &["apply"]).code(1).err;
+    assert!(
+        told.contains("`--offline` skips looking at the data, such as before the first rows are pushed"),
+        "{told}"
+    );
+    larder(&dir, &["apply", "--offline"]).ok();
+    let told = push(&dir, &["--to", "both"]).ok().json();
+    assert_eq!(told["appended"], 2, "{told:#}");
+    larder(&dir, &["apply"]).ok();
+}

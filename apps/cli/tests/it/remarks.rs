@@ -186,3 +186,86 @@ fn what_a_killed_run_left_goes_with_the_next_one_to_the_same_file() {
     kept.sort_unstable();
     assert_eq!(left, kept);
 }
+
+#[test]
+fn a_failed_run_is_a_finding_and_old_data_is_seen() {
+    let (_world, dir) = project();
+    larder(&dir, &["materialize"]).ok();
+    let status = |more: &[&str], code: i32| larder(&dir, &[&["status", "--check"], more].concat()).code(code);
+    // What the objective measures is the run; how old the data is stands beside it.
+    let found = status(&["--format", "json"], 0).json();
+    let newest = found[0]["newest_event"].as_str().unwrap().to_owned();
+    assert!(found[0]["fresh"] == true && found[0]["findings"][0].is_null());
+    let text = status(&[], 0).out;
+    assert!(text.contains("newest event") && text.contains(&newest), "{text}");
+
+    // A file of a source that cannot be read ends the run.
+    fs::write(dir.join("data/user_daily/0-broken.parquet"), "no parquet").unwrap();
+    larder(&dir, &["materialize", "--views", "user_stats", "--repair", "1h"]).code(1);
+    let found = status(&["--views", "user_stats", "--format", "json"], 3).json();
+    let findings = found[0]["findings"].to_string();
+    assert!(findings.contains("its last run failed"), "{found:#}");
+    let text = status(&["--views", "user_stats"], 3).out;
+    assert!(text.contains("its last run failed"), "{text}");
+    status(&["--views", "product_stats"], 0);
+}
+
+#[test]
+fn a_text_that_looks_like_a_status_is_told_apart_in_csv() {
+    let (_world, dir) = project();
+    larder(&dir, &["materialize"]).ok();
+    let yaml = dir.join("features/product_stats.yaml");
+    let text = fs::read_to_string(&yaml).unwrap();
+    assert!(text.contains("name: price"), "{text}");
+    let get = [
+        "get",
+        "--features",
+        "product_stats:price,user_stats:orders_7d",
+        "--entity",
+        "user_id=7,product_id=3",
+        "--entity",
+        "user_id=-1,product_id=3",
+        "--format",
+        "csv",
+    ];
+    let text = larder(&dir, &get).ok().out;
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    let header = [
+        "user_id",
+        "product_id",
+        "feature",
+        "value",
+        "status",
+        "event_timestamp",
+    ];
+    assert_eq!(rows[0], header, "{text}");
+    assert_eq!(rows.len(), 5, "{text}");
+    assert_eq!(rows[1][..3], ["7", "3", "price"], "{text}");
+    assert!(!rows[1][3].is_empty() && rows[1][4] == "PRESENT", "{text}");
+    assert_eq!(rows[4], ["-1", "3", "orders_7d", "", "NOT_FOUND", ""], "{text}");
+}
+
+#[test]
+fn a_source_that_is_named_twice_is_compacted_once() {
+    let (_world, dir) = project();
+    let done = larder(&dir, &["compact", "user_daily", "user_daily", "--format", "json"]);
+    assert_eq!(done.ok().json().as_array().unwrap().len(), 1);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn an_option_without_a_remedy_ends_in_no_semicolon() {
+    let (_world, dir) = World::project();
+    let yaml = fs::read_to_string(dir.join("larder.yaml")).unwrap();
+    let local = "type: local, path: .larder/online";
+    let wrong = "type: redis, url: \"redis://127.0.0.1:1\", timeout: 0s";
+    fs::write(dir.join("larder.yaml"), yaml.replace(local, wrong)).unwrap();
+    let error = larder(&dir, &["doctor", "--format", "json"])
+        .ok()
+        .json()
+        .to_string();
+    assert!(
+        error.contains("must be at least 1ms") && !error.contains("1ms;"),
+        "{error}"
+    );
+}

@@ -35,7 +35,7 @@ pub struct FeatureView {
     /// Cron line for generated jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// How old the newest materialized data may be.
+    /// How long ago the view may have been materialized; the age of its data is that of its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Span>,
     /// The features.

@@ -225,7 +225,7 @@ impl<'a> SourceColumns<'a> {
     fn locate(&self, error: Error, column: &str, place: &str) -> Error {
         error
             .with("source", &self.scan.source.name)
-            .with("file", place)
+            .with("in", place)
             .with("column", column)
     }
 

@@ -291,7 +291,7 @@ impl FeatureStore {
             let findings = sources::check(self, &plan, target.definitions, data_checks).await?;
             if !findings.is_empty() {
                 return Err(Error::from_diagnostics(ErrorKind::Input, "the sources", findings)
-                    .help("mend the data or the definitions; `--offline` skips looking at the data"));
+                    .help("mend the data or the definitions; `--offline` skips looking at the data, such as before the first rows are pushed"));
             }
         }
         plan.warnings

@@ -240,7 +240,7 @@ impl Project {
         let config: Box<dyn OnlineStoreConfig> = self.typed(Role::Online, &file, &node)?;
         match config.check() {
             Ok(()) => Ok(config),
-            Err(error) => Err(placed(&error, &file, &node)),
+            Err(error) => Err(placed(error, &file, &node)),
         }
     }
 
@@ -385,9 +385,8 @@ impl Project {
             };
             let error = self.plugins.unknown(role, shown);
             let at = kind.unwrap_or(node).mark.in_file(file);
-            let diagnostic = Diagnostic::new(error.message().to_owned())
-                .at(Some(at))
-                .help(error.remedy().unwrap_or_default());
+            let mut diagnostic = Diagnostic::new(error.message().to_owned()).at(Some(at));
+            diagnostic.help = error.remedy().map(str::to_owned);
             return Err(Error::from_diagnostics(error.kind(), file, vec![diagnostic]));
         }
         yaml::read(file, node).map_err(|found| config_error(file, found))
@@ -395,13 +394,10 @@ impl Project {
 }
 
 /// An error of a store's options, at the block where they stand.
-fn placed(error: &Error, file: &str, node: &Node) -> Error {
-    let help = error.remedy().unwrap_or_default();
-    let text = error.to_string();
-    let message = text.strip_suffix(&format!("; {help}")).unwrap_or(&text);
-    let found = Diagnostic::new(message)
-        .at(Some(node.mark.in_file(file)))
-        .help(help);
+fn placed(mut error: Error, file: &str, node: &Node) -> Error {
+    let help = error.take_remedy();
+    let mut found = Diagnostic::new(error.to_string()).at(Some(node.mark.in_file(file)));
+    found.help = help;
     Error::from_diagnostics(error.kind(), file, vec![found])
 }
 

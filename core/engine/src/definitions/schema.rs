@@ -371,7 +371,10 @@ fn feature_view() -> Value {
             ),
             (
                 "freshness",
-                reference("duration", "How old the newest materialized data may be."),
+                reference(
+                    "duration",
+                    "How long ago the view may have been materialized; `larder status --check` finds it when it is longer.",
+                ),
             ),
             (
                 "features",

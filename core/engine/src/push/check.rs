@@ -1,6 +1,6 @@
 //! Which rows can be pushed, and why not the others? Pure: a batch in, verdicts out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use larder_base::{Diagnostic, EntityKeys, Error, ErrorKind, JoinKey, Micros, Result};
@@ -12,13 +12,47 @@ use larder_core::arrow::compute::filter::filter_record_batch;
 use larder_core::arrow::datatypes::{Field, Schema};
 use larder_core::convert::{SourceColumns, encode_keys};
 
-use super::RefusedRow;
+use super::{Job, RefusedRow};
 
 /// What messages call the rows.
 pub(super) const PLACE: &str = "the rows to push";
 
 /// Bad rows that an error shows.
 pub(super) const SHOWN: usize = 20;
+
+/// The columns of a source that it or its views use.
+pub(super) fn columns(scans: &[ViewScan]) -> BTreeSet<String> {
+    let of_scan = |scan: &ViewScan| {
+        let source = &scan.source;
+        let keys = scan.keys.iter().map(|key| key.column.clone());
+        let created = source.created_time.iter().map(|created| created.column.clone());
+        let features = scan.features.iter().map(|feature| feature.column.clone());
+        let times = std::iter::once(source.event_time.clone()).chain(created);
+        let all = keys.chain(times).chain(source.tie_break.iter().cloned());
+        all.chain(features).collect::<Vec<_>>()
+    };
+    scans.iter().flat_map(of_scan).collect()
+}
+
+/// What to say of columns that nobody takes: the name of one that somebody was meant to take may be mistyped.
+pub(super) fn ignored(rows: &Schema, job: &Job, history: Option<&ViewScan>) -> Option<String> {
+    let history = history.map(|scan| columns(std::slice::from_ref(scan)));
+    let is_taken = |name: &String| {
+        let kept = history.as_ref().is_some_and(|columns| columns.contains(name));
+        kept || job.known.contains(name)
+    };
+    let names = rows.fields().iter().map(|field| field.name());
+    let names: Vec<String> = names
+        .filter(|name| !is_taken(name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let source = &job.scans[0].source.name;
+    let whose = match history {
+        Some(_) => format!("neither a feature view of source `{source}` nor its history has them"),
+        None => format!("no feature view of source `{source}` has them"),
+    };
+    (!names.is_empty()).then(|| format!("columns were ignored: {}; {whose}", names.join(", ")))
+}
 
 /// Gives rows without a created time the present one, before any store sees them.
 pub(super) fn stamp_created(rows: &RecordBatch, scan: &ViewScan, now: Micros) -> Result<RecordBatch> {
@@ -115,13 +149,18 @@ pub(super) fn besides(refused: Vec<RefusedRow>, more: Vec<RefusedRow>, rows: usi
     all
 }
 
-/// The error of a push without a dead letter, with the first of its bad rows.
+/// The error of a push without a dead letter: how many rows are bad, and the first of them.
 pub(super) fn refusal(shown: &[RefusedRow], refused: u64, rows: u64) -> Error {
     let shown = shown
         .iter()
         .take(SHOWN)
         .map(|bad| Diagnostic::new(format!("row {}: {}", bad.row, bad.reason)));
-    let what = format!("the {rows} rows to push ({refused} bad)");
+    let more = if refused > SHOWN as u64 {
+        format!("; {SHOWN} are told")
+    } else {
+        String::new()
+    };
+    let what = format!("the {rows} rows to push ({refused} bad{more})");
     Error::from_diagnostics(ErrorKind::Input, &what, shown.collect())
         .help("nothing was written; mend the rows, or set them aside with `--dead-letter FILE`; rows are counted from 0")
 }

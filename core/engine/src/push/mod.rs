@@ -13,6 +13,7 @@ mod report;
 pub use buffer::{Acknowledge, BufferOptions, PushBuffer};
 pub use report::{Judged, PushEvent, PushPhase, PushReport, PushedSide, PushedView, RefusedRow};
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -268,10 +269,17 @@ impl Push {
             .iter()
             .map(|view| crate::scan::scan_of(snapshot.catalog(), view, &view.features))
             .collect::<Result<_>>()?;
+        // A view's rows may have columns of its source's other views.
+        let others = views_of(snapshot.catalog(), views[0].source.as_str())?;
+        let others = others
+            .iter()
+            .map(|view| crate::scan::scan_of(snapshot.catalog(), view, &view.features));
+        let known = check::columns(&others.collect::<Result<Vec<_>>>()?);
         let now = store.clock().now();
         let job = Job {
             views,
             scans,
+            known,
             now,
             latest: now.plus(self.max_future),
             sifts: self.dead_letter,
@@ -302,11 +310,11 @@ impl Push {
         let mut report = PushReport::default();
         let mut dead: Vec<RecordBatch> = Vec::new();
         let mut whole: Option<ViewScan> = None;
+        let mut ignored: Option<String> = None;
         let mut any = false;
         let mut rows = self.open()?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
-            any = true;
             let (good, mut refused) = job.judge(&batch)?;
             if let (None, Some(offline)) = (&whole, offline) {
                 whole = Some(history::scan(offline, &job.scans, good.schema_ref()).await?);
@@ -315,6 +323,10 @@ impl Push {
                 SourceColumns::new(whole)?.batch(&good, PLACE)?;
             }
             feeds.check(job, &good)?;
+            if !any {
+                any = true;
+                ignored = check::ignored(batch.schema_ref(), job, whole.as_ref());
+            }
             let bad = match refused.is_empty() || !self.dead_letter {
                 true => None,
                 false => Some(check::dead(&batch, &refused)?),
@@ -353,6 +365,7 @@ impl Push {
             report.dead = Some(whole?);
         }
         report.warnings = self.from.as_ref().map(|from| from.warnings()).unwrap_or_default();
+        report.warnings.extend(ignored);
         report.check_seconds = began.elapsed().as_secs_f64();
         Ok((report, whole))
     }
@@ -377,6 +390,8 @@ impl Push {
 struct Job {
     views: Vec<Arc<FeatureView>>,
     scans: Vec<ViewScan>,
+    /// Columns that the source or any of its views has.
+    known: BTreeSet<String>,
     now: Micros,
     latest: Micros,
     /// Whether bad rows are left out; otherwise there are none when rows are written.
