@@ -35,6 +35,7 @@ mod lazy;
 #[cfg(feature = "offline")]
 pub mod materialize;
 pub mod online;
+#[cfg(feature = "offline")]
 mod outputs;
 #[cfg(feature = "offline")]
 pub mod preview;
