@@ -169,7 +169,7 @@ impl Bare for Client {
 }
 
 /// What Feast takes for the same, in its own process.
-fn feast(python: &str, medians: &[(usize, f64)], report: &mut String) {
+fn feast(python: &str, medians: &[(usize, [f64; 2])], report: &mut String) {
     let server = Server::start();
     let script = "peers/feast_online.py";
     let sizes: Vec<String> = medians.iter().map(|(rows, _)| rows.to_string()).collect();
@@ -192,14 +192,15 @@ fn feast(python: &str, medians: &[(usize, f64)], report: &mut String) {
     };
     let bytes = told["bytes"].as_f64().unwrap_or(f64::NAN);
     writeln!(report, "\nFeast: {bytes:.0} bytes of Redis per entity").expect("a string grows");
-    for (rows, ours) in medians {
+    for (rows, [read, tensor]) in medians {
         let told = &told["rows"][rows.to_string()];
         let number = |at: usize| told[at].as_f64().unwrap_or(f64::NAN);
-        let (median, high) = (number(0), number(1));
+        let [median, high, values] = [0, 1, 2].map(number);
         writeln!(
             report,
-            "{rows:>5} rows   {median:>8.0} µs, {:.0} times `read` (p99 {high:.0})",
-            median / ours
+            "{rows:>5} rows   {median:>8.0} µs, {:.0} times `read` (p99 {high:.0}); as values {values:.0} µs, {:.0} times `tensor`",
+            median / read,
+            values / tensor
         )
         .expect("a string grows");
     }

@@ -106,13 +106,14 @@ impl Service {
         began.elapsed()
     }
 
-    /// Reads next to the bare client, single reads taken in turns. Answers numbers of rows and medians of `read` in µs.
+    /// Reads next to the bare client, single reads taken in turns. Answers numbers of rows, and medians of `read` and
+    /// `tensor` in µs.
     pub(crate) async fn reads(
         &self,
         sizes: &[usize],
         bare: &mut impl Bare,
         report: &mut String,
-    ) -> Vec<(usize, f64)> {
+    ) -> Vec<(usize, [f64; 2])> {
         let mut medians = Vec::new();
         for rows in sizes {
             medians.push((*rows, self.read(*rows, bare, report).await));
@@ -120,7 +121,7 @@ impl Service {
         medians
     }
 
-    async fn read(&self, rows: usize, bare: &mut impl Bare, report: &mut String) -> f64 {
+    async fn read(&self, rows: usize, bare: &mut impl Bare, report: &mut String) -> [f64; 2] {
         let mut dice = Dice(1);
         let mut readers = [Reader::new(&self.plan, false), Reader::new(&self.plan, true)];
         let mut samples = vec![Vec::new(); 3];
@@ -151,7 +152,7 @@ impl Service {
             .expect("a string grows");
         }
         report.push('\n');
-        percentile(&mut samples[1], 50) / 1000.0
+        [1, 2].map(|of| percentile(&mut samples[of], 50) / 1000.0)
     }
 
     /// Reads once, for a count of what that is.

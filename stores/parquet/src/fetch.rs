@@ -126,7 +126,7 @@ pub(crate) fn columns(
     // Where there are few row groups, threads share their columns. Neighbouring columns of a remote file come with one
     // request, so that dividing them costs requests.
     let remote = plan.files.iter().any(|file| file.file.is_remote());
-    let wanted_tasks = if remote { 1 } else { 4 } * context.threads;
+    let wanted_tasks = if remote { 1 } else { 8 } * context.threads;
     let sets = wanted_tasks.div_ceil(shares.len().max(1)).clamp(1, features);
     let sets = if context.threads == 1 { 1 } else { sets };
     let subsets: Vec<ViewScan> = (0..sets)

@@ -176,13 +176,22 @@ impl Plan {
             })
         };
         let total: u64 = (0..kept.len()).map(rows).sum();
-        // Four pieces for each thread even out what differs between them.
-        let share = total.div_ceil(4 * context.threads as u64).max(SMALLEST_PIECE);
+        // Four pieces for each thread even out what differs between them. Smaller ones at the end let all end together;
+        // pages on their borders are read twice, which is cheap on a disk.
+        let threads = context.threads as u64;
+        let (share, mut left) = (total.div_ceil(4 * threads), total);
         let mut pieces = Vec::new();
         for (at, ranges) in kept.iter().enumerate() {
             let file = &self.files[self.groups[at].file];
             // Without an index of its pages, each part of a remote row group would fetch all of it.
             let whole = context.threads == 1 || file.file.is_remote() && !file.footer.has_pages();
+            let last = if file.file.is_remote() {
+                share
+            } else {
+                left / (2 * threads)
+            };
+            let share = share.min(last).max(SMALLEST_PIECE);
+            left -= rows(at);
             let parts = if whole { 1 } else { rows(at).div_ceil(share).max(1) };
             match ranges {
                 None if parts == 1 => pieces.push(Piece {

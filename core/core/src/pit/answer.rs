@@ -1,5 +1,6 @@
 //! Which source rows have to be fetched, and which of them goes to which spine row?
 
+use super::bucket::Slot;
 use super::cells::{filled, zeros};
 use super::parallel;
 use super::resolve::{LAST, Winners};
@@ -95,16 +96,23 @@ impl Winners {
             tasks,
             threads,
             |(share, ((mut index, mut event), mut created))| {
-                for (row, winner) in self.winner[share]
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, at)| **at <= LAST)
-                {
-                    let slot = super::bucket::Slot::read(&slots[*winner as usize]);
-                    index.set(row, place(*winner as usize, slot.position));
-                    event.set(row, slot.event);
-                    if let Some(written) = slot.created() {
-                        created.set(row, written);
+                for (first, winners) in (0..).step_by(BLOCK).zip(self.winner[share].chunks(BLOCK)) {
+                    // The slots are read with nothing that depends on them, so that the misses overlap.
+                    let slot = |at: &u32| slots.get(*at as usize).filter(|_| *at <= LAST);
+                    let mut block = [[0; 4]; BLOCK];
+                    for (words, at) in block.iter_mut().zip(winners) {
+                        *words = slot(at).copied().unwrap_or_default();
+                    }
+                    for (row, (words, at)) in (first..).zip(block.iter().zip(winners)) {
+                        if *at > LAST {
+                            continue;
+                        }
+                        let slot = Slot::read(words);
+                        index.set(row, place(*at as usize, slot.position));
+                        event.set(row, slot.event);
+                        if let Some(written) = slot.created() {
+                            created.set(row, written);
+                        }
                     }
                 }
             },
@@ -116,6 +124,9 @@ impl Winners {
         }
     }
 }
+
+/// Rows whose slots are read together.
+const BLOCK: usize = 64;
 
 /// The positions of all winners, and for each join and bucket that has won its place among them.
 fn sorted(all: &[Winners]) -> (Vec<u64>, Vec<Vec<u32>>) {

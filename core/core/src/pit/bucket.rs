@@ -128,12 +128,6 @@ impl Buckets {
         Slot::read(&self.slots()[at])
     }
 
-    /// Whether a row with this event time may be better than what a slot holds.
-    #[inline(always)]
-    pub(super) fn may_win(words: &Words, event: i64) -> bool {
-        bias(event) >= words[0]
-    }
-
     /// Keeps the better of the bucket's row and this one, which brings its own count of ties.
     #[inline(always)]
     pub(super) fn offer(&mut self, at: usize, row: Slot, tie: &[u8]) {

@@ -81,7 +81,7 @@ impl Rows<'_> {
     }
 
     /// The smallest and the largest of a number of each row.
-    fn bounds(&self, value: impl Fn(usize) -> i64 + Sync) -> Option<(i64, i64)> {
+    fn bounds(&self, value: &(impl Fn(usize) -> i64 + Sync)) -> Option<(i64, i64)> {
         let chunks = parallel::each(self.chunks(), self.threads, |chunk| {
             let mut bounds = (i64::MAX, i64::MIN);
             let mut any = false;
@@ -235,7 +235,7 @@ fn grouped<K: Scheme>(scheme: &K, rows: Rows<'_>) -> Grouped {
     let time_bounds = if rows.numbered {
         None
     } else {
-        rows.bounds(|row| rows.times[row])
+        rows.bounds(&|row| rows.times[row])
     };
     let (min, max) = time_bounds.unwrap_or((0, 0));
     let bits = usize::BITS - rows.times.len().leading_zeros();

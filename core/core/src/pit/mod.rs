@@ -18,9 +18,11 @@
 //! `i64::MIN` means "no bound".
 
 mod answer;
+mod block;
 mod bucket;
 mod build;
 mod cells;
+mod coarse;
 mod error;
 mod keys;
 mod parallel;

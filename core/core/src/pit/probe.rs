@@ -1,12 +1,10 @@
-//! On which spine position does a source row fall, and is it the best there?
-//!
-//! Rows pass through in blocks, and every step of a block is a short loop of its own: the cache misses of one
-//! step (key table, times, buckets) then overlap across rows instead of following one another.
+//! What is known of a view after some batches of its source? Accumulators, which threads fork and merge.
 
+use super::block::{BLOCK, Block, Knowing};
 use super::bucket::{Buckets, Slot};
+use super::coarse::Coarse;
 use super::keys::{KeyBatch, Packed, key_nulls};
 use super::resolve::{Gathered, Winners, resolve};
-use super::table::Range;
 use super::{EventBounds, Knowledge, PitError, SpineIndex, ViewRule};
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, PrimitiveArray};
@@ -29,6 +27,8 @@ pub struct ViewJoin {
     /// In as-of mode, the rows that tie-break mode would have known at an earlier position. Together with
     /// `main` they give the winners of tie-break mode; most sources have few, and none costs nothing.
     early: Option<Buckets>,
+    /// The spine's times and the events of `main` in small.
+    coarse: Coarse,
     /// One bit for each position: whether a row fell there that was already expired. Such a row answers nothing, so
     /// it needs no bucket, only that it be known. Empty without a ttl.
     expired: Vec<u64>,
@@ -178,7 +178,7 @@ impl<'a> SourceBatch<'a> {
     }
 
     #[inline(always)]
-    fn slot(&self, row: usize) -> Slot {
+    pub(super) fn slot(&self, row: usize) -> Slot {
         let created = self.created.and_then(|created| {
             created
                 .nulls
@@ -205,7 +205,7 @@ impl ViewJoin {
                 .map(|max| EventBounds { min: i64::MIN, max })
         };
         let block = Box::new(Block::new());
-        let expired = marks(&index, &rule);
+        let (coarse, expired) = (Coarse::new(&index, &rule), marks(&index, &rule));
         let (scanned, packed) = (Scanned::default(), Vec::new());
         Ok(Self {
             index,
@@ -213,6 +213,7 @@ impl ViewJoin {
             window,
             main,
             early: None,
+            coarse,
             expired,
             scanned,
             packed,
@@ -241,6 +242,7 @@ impl ViewJoin {
             window: self.window,
             main: Buckets::new(self.index.positions(), self.rule.tie_break),
             early: None,
+            coarse: self.coarse.fork(),
             expired: marks(&self.index, &self.rule),
             scanned: Scanned::default(),
             packed: Vec::new(),
@@ -305,21 +307,20 @@ impl ViewJoin {
         let n = self
             .index
             .find(keys, &mut block.rows[..n], &mut block.ranges[..n]);
+        let known = Knowing {
+            index: &self.index,
+            rule: &self.rule,
+            coarse: &self.coarse,
+        };
+        let event = batch.event.values;
         match batch.created.filter(|_| self.rule.knowledge == Knowledge::AsOf) {
             None => {
-                let n = block.place(n, &self.index, &self.rule, batch.event.values, &mut self.expired);
-                block.offer(n, batch, &mut self.main);
+                let n = block.place(n, known, event, &mut self.expired);
+                block.offer(n, batch, &mut self.main, &mut self.coarse);
             }
             Some(created) => {
-                let (n, early) = block.place_as_of(
-                    n,
-                    &self.index,
-                    &self.rule,
-                    batch.event.values,
-                    created,
-                    &mut self.expired,
-                );
-                block.offer(n, batch, &mut self.main);
+                let (n, early) = block.place_as_of(n, known, event, created, &mut self.expired);
+                block.offer(n, batch, &mut self.main, &mut self.coarse);
                 if early != 0 {
                     let early_buckets = self
                         .early
@@ -387,7 +388,8 @@ impl ViewJoin {
 
     /// Heap bytes that this accumulator holds, without the shared index.
     pub fn memory_bytes(&self) -> usize {
-        self.main.memory_bytes() + self.early.as_ref().map_or(0, Buckets::memory_bytes) + size_of::<Block>()
+        let early = self.early.as_ref().map_or(0, Buckets::memory_bytes);
+        self.main.memory_bytes() + early + self.coarse.memory_bytes() + size_of::<Block>()
     }
 }
 
@@ -400,197 +402,5 @@ fn marks(index: &SpineIndex, rule: &ViewRule) -> Vec<u64> {
 fn unite(all: &mut [u64], some: &[u64]) {
     for (all, some) in all.iter_mut().zip(some) {
         *all |= some;
-    }
-}
-
-/// Rows of a block: enough for misses to overlap, few enough for their cache lines to stay in the first level.
-const BLOCK: usize = 128;
-
-/// The rows of a block that are still in play, compacted after every step.
-#[derive(Debug)]
-struct Block {
-    rows: [u32; BLOCK],
-    ranges: [Range; BLOCK],
-    known: [i64; BLOCK],
-    at: [u32; BLOCK],
-    ends: [u32; BLOCK],
-    early_rows: [u32; BLOCK],
-    early_at: [u32; BLOCK],
-    old_at: [u32; BLOCK],
-}
-
-impl Block {
-    fn new() -> Self {
-        Self {
-            rows: [0; BLOCK],
-            ranges: [Range::default(); BLOCK],
-            known: [0; BLOCK],
-            at: [0; BLOCK],
-            ends: [0; BLOCK],
-            early_rows: [0; BLOCK],
-            early_at: [0; BLOCK],
-            old_at: [0; BLOCK],
-        }
-    }
-
-    /// Keeps the rows with keys and an event time within the bounds.
-    fn select(
-        &mut self,
-        rows: std::ops::Range<u32>,
-        event: &[i64],
-        valid: Option<&NullBuffer>,
-        bounds: EventBounds,
-    ) -> usize {
-        let mut kept = 0;
-        match valid {
-            None => {
-                for row in rows {
-                    let event = event[row as usize];
-                    self.rows[kept] = row;
-                    kept += usize::from((event >= bounds.min) & (event <= bounds.max));
-                }
-            }
-            Some(valid) => {
-                for row in rows {
-                    let event = event[row as usize];
-                    self.rows[kept] = row;
-                    let valid = valid.is_valid(row as usize);
-                    kept += usize::from(valid & (event >= bounds.min) & (event <= bounds.max));
-                }
-            }
-        }
-        kept
-    }
-
-    /// Keeps the rows that were written in time, of those selected.
-    fn select_written(&mut self, n: usize, rule: &ViewRule, created: Times<'_>) -> usize {
-        let mut kept = 0;
-        for i in 0..n {
-            let row = self.rows[i];
-            let absent = created.nulls.is_some_and(|nulls| nulls.is_null(row as usize));
-            self.rows[kept] = row;
-            kept += usize::from(absent || rule.was_written(created.values[row as usize]));
-        }
-        kept
-    }
-
-    /// Finds each row's bucket by its event time alone, and marks where a row is expired already.
-    fn place(
-        &mut self,
-        n: usize,
-        index: &SpineIndex,
-        rule: &ViewRule,
-        event: &[i64],
-        expired: &mut [u64],
-    ) -> usize {
-        self.search(n, index, rule, event);
-        let times = index.times();
-        let last = times.len().saturating_sub(1);
-        let (mut kept, mut old) = (0, 0);
-        for i in 0..n {
-            let (row, range, at) = (self.rows[i], self.ranges[i], self.at[i]);
-            let known = at < range.start + range.len;
-            // One position beyond the last group is none, so its time does not matter.
-            let time = times[(at as usize).min(last)];
-            let fresh = known & rule.is_fresh(event[row as usize], time);
-            self.rows[kept] = row;
-            self.at[kept] = at;
-            kept += usize::from(fresh);
-            self.old_at[old] = at;
-            old += usize::from(known & !fresh);
-        }
-        self.mark(old, expired);
-        kept
-    }
-
-    fn mark(&self, old: usize, expired: &mut [u64]) {
-        for at in &self.old_at[..old] {
-            expired[*at as usize / 64] |= 1 << (at % 64);
-        }
-    }
-
-    fn search(&mut self, n: usize, index: &SpineIndex, rule: &ViewRule, event: &[i64]) {
-        for (known, row) in self.known.iter_mut().zip(&self.rows[..n]) {
-            // Cannot overflow: rows beyond the bounds, hence known after the largest time, are gone.
-            *known = event[*row as usize] + rule.available_after;
-        }
-        index.first_knowing(&self.ranges[..n], &self.known[..n], &mut self.at[..n]);
-    }
-
-    /// Finds each row's bucket by event and created time, and the earlier one where the event time alone gives
-    /// another; returns how many there are of each.
-    fn place_as_of(
-        &mut self,
-        n: usize,
-        index: &SpineIndex,
-        rule: &ViewRule,
-        event: &[i64],
-        created: Times<'_>,
-        expired: &mut [u64],
-    ) -> (usize, usize) {
-        self.search(n, index, rule, event);
-        for i in 0..n {
-            let (row, range, first) = (self.rows[i] as usize, self.ranges[i], self.at[i]);
-            let written = created.values[row];
-            let later = written > self.known[i]
-                && rule.trusts(written)
-                && created.nulls.is_none_or(|nulls| nulls.is_valid(row));
-            // What is left of the group is searched again, or nothing of it.
-            let len = if later { range.start + range.len - first } else { 0 };
-            self.ends[i] = range.start + range.len;
-            self.ranges[i] = Range { start: first, len };
-            self.known[i] = written;
-        }
-        index.first_knowing(&self.ranges[..n], &self.known[..n], &mut self.at[..n]);
-        let times = index.times();
-        let (mut kept, mut early, mut old) = (0, 0, 0);
-        for i in 0..n {
-            let (row, at, first) = (self.rows[i], self.at[i], self.ranges[i].start);
-            let event = event[row as usize];
-            let known = at < self.ends[i];
-            let fresh = known && rule.is_fresh(event, times[at as usize]);
-            self.early_rows[early] = row;
-            self.early_at[early] = first;
-            // Where they differ, `first` is a position of the group.
-            early += usize::from(at != first && rule.is_fresh(event, times[first as usize]));
-            self.rows[kept] = row;
-            self.at[kept] = at;
-            kept += usize::from(fresh);
-            self.old_at[old] = at;
-            old += usize::from(known & !fresh);
-        }
-        self.mark(old, expired);
-        (kept, early)
-    }
-
-    fn offer(&mut self, n: usize, batch: &SourceBatch<'_>, buckets: &mut Buckets) {
-        offer(&mut self.rows[..n], &mut self.at[..n], batch, buckets);
-    }
-
-    fn offer_early(&mut self, n: usize, batch: &SourceBatch<'_>, buckets: &mut Buckets) {
-        offer(&mut self.early_rows[..n], &mut self.early_at[..n], batch, buckets);
-    }
-}
-
-/// Offers each row to its bucket.
-fn offer(rows: &mut [u32], at: &mut [u32], batch: &SourceBatch<'_>, buckets: &mut Buckets) {
-    // A bucket's event time only grows, so a row below it has lost whatever else the block holds. Most rows go
-    // here, without a branch to mispredict, and the buckets of the others are in the cache for the next loop.
-    let mut kept = 0;
-    let slots = buckets.slots();
-    for i in 0..rows.len() {
-        let (row, bucket) = (rows[i], at[i]);
-        rows[kept] = row;
-        at[kept] = bucket;
-        let event = batch.event.values[row as usize];
-        kept += usize::from(Buckets::may_win(&slots[bucket as usize], event));
-    }
-    for (row, at) in rows[..kept].iter().zip(&at[..kept]) {
-        let row = *row as usize;
-        let slot = batch.slot(row);
-        match batch.tie_break {
-            None => buckets.offer(*at as usize, slot, &[]),
-            Some(ties) => buckets.offer(*at as usize, slot, ties.row(row).as_ref()),
-        }
     }
 }

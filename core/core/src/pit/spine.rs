@@ -2,6 +2,7 @@
 
 use super::PitError;
 use super::build::{self, Grouped};
+use super::coarse::LONG;
 use super::keys::{KeyBatch, KeyShape, key_nulls};
 use super::resolve::{LAST, Share};
 use super::table::Range;
@@ -128,26 +129,11 @@ impl SpineIndex {
         self.grouped.table.find(keys, rows, ranges)
     }
 
-    /// For each range the first position whose time is `known` or later, or the range's end.
-    pub(super) fn first_knowing(&self, ranges: &[Range], known: &[i64], at: &mut [u32]) {
+    /// For each range of [`LONG`] positions or more the first whose time is `known` or later, or its end; each begins
+    /// at its start.
+    pub(super) fn search_long(&self, ranges: &[Range], known: &[i64], at: &mut [u32]) {
         let times = self.times();
-        // Reading both ends of every group first, with nothing that depends on them, lets the misses overlap.
-        let mut sum = 0;
-        let mut longest = 0;
-        for range in ranges.iter().filter(|range| range.len != 0) {
-            let start = range.start as usize;
-            sum ^= times[start] ^ times[start + range.len as usize - 1];
-            longest = longest.max(range.len as usize);
-        }
-        std::hint::black_box(sum);
-        for ((range, known), at) in ranges.iter().zip(known).zip(&mut *at) {
-            let start = range.start as usize;
-            let len = if range.len < LONG { range.len as usize } else { 0 };
-            *at = range.start + times[start..start + len].partition_point(|time| time < known) as u32;
-        }
-        if longest < LONG as usize {
-            return;
-        }
+        let longest = ranges.iter().map(|range| range.len).max().unwrap_or(0).max(1);
         // Every step of a search in a long group misses, so the long searches take each step together.
         let mut step = 1_u32 << longest.ilog2();
         while step != 0 {
@@ -161,6 +147,3 @@ impl SpineIndex {
         }
     }
 }
-
-/// The size from which on a group's times fill several cache lines.
-const LONG: u32 = 64;

@@ -118,6 +118,9 @@ struct Case {
 fn time() -> impl Strategy<Value = i64> {
     prop_oneof![
         12 => -6..6_i64,
+        // Some of which have the same coarse number.
+        2 => -200_000..200_000_i64,
+        2 => (-3..3_i64, -3..3_i64).prop_map(|(far, near)| far * 100_000_000 + near),
         1 => (0..4_i64).prop_map(|d| i64::MIN + d),
         1 => (0..4_i64).prop_map(|d| i64::MAX - d),
     ]
