@@ -124,7 +124,7 @@ pub(crate) fn in_memory(loads: &[Load], threads: u64) -> u64 {
     let rows = loads.iter().map(|load| load.rows).max().unwrap_or(0);
     let scan = |load: &Load| {
         let index = load.rows * (64 + 3 * load.key_bytes);
-        let buckets = load.rows * 32 * load.rules * threads;
+        let buckets = load.rows * 36 * load.rules * threads;
         let winners = load.rows * 32 * load.rules;
         let decoding = threads * load.columns.max(3) * 2 * PAGE_BYTES.min(load.source_rows * 8);
         (index + buckets.max(winners), decoding)

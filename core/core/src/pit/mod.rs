@@ -7,8 +7,9 @@
 //!    `Arc`, serves every view with the same keys and any number of threads.
 //! 2. [`ViewJoin::probe`] takes source batches of key and time columns in any order. Each row costs one hash
 //!    probe and one lower bound: the first spine position that may know the row is its *bucket*, and a bucket
-//!    keeps only its best row. Nothing is sorted and no feature is copied. Accumulators over different parts of
-//!    the source are merged at the end.
+//!    keeps only its best row. Both are asked of two bytes per time, and of the times where those are equal.
+//!    Nothing is sorted and no feature is copied. Accumulators over different parts of the source are merged at the
+//!    end.
 //! 3. [`ViewJoin::resolve_all`] runs a maximum through each group's buckets, which answers every spine row, and
 //!    applies the ttl to the winner.
 //! 4. [`Winners::together`] gives the sorted source positions to fetch, and for each spine row its place in them.
