@@ -39,6 +39,7 @@ pub(crate) fn workload(folder: &Path, shape: Shape, divisor: usize) -> Result<Pa
     workload.root = root.display().to_string();
     let path = root.join(format!("{}-{divisor}.json", shape.name));
     std::fs::write(&path, serde_json::to_string_pretty(&workload)?)?;
+    workload.warm()?;
     Ok(path)
 }
 

@@ -210,6 +210,18 @@ impl Workload {
         Path::new(&self.root).join(&self.spine)
     }
 
+    /// Reads all files once, so that they lie in the system's cache and no engine waits for the disk.
+    pub(crate) fn warm(&self) -> Result<()> {
+        let mut files = vec![self.spine()];
+        for view in &self.views {
+            files.extend(self.files(view)?);
+        }
+        for file in files {
+            std::io::copy(&mut std::fs::File::open(file)?, &mut std::io::sink())?;
+        }
+        Ok(())
+    }
+
     /// Files of a view's source, in order.
     pub(crate) fn files(&self, view: &View) -> Result<Vec<std::path::PathBuf>> {
         let folder = Path::new(&self.root).join(&view.source);

@@ -25,7 +25,7 @@ use peers::Peers;
 use process::Outcome;
 
 /// An engine that has run this long on a shape, in all, is not repeated.
-const ENOUGH_SECONDS: f64 = 12.0;
+const ENOUGH_SECONDS: f64 = 30.0;
 /// Shapes that only differ in size, the smaller one first: what was too much there is not tried here.
 const SMALLER: [(&str, &str); 2] = [("taxi-2", "taxi-1"), ("taxi-5", "taxi-2")];
 
@@ -59,6 +59,14 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
 /// The interpreter that has the peers, for other benches.
 pub(crate) fn python() -> Result<PathBuf> {
     peers::environment(&target_folder()?.join("pit"))
+}
+
+/// An engine on one shape.
+struct Turn<'a> {
+    engine: &'a Engine,
+    outcomes: Vec<Outcome>,
+    /// Repetitions that are still to be done.
+    left: usize,
 }
 
 /// Everything a run needs.
@@ -101,67 +109,80 @@ impl Bench {
         let workload = json_of(&mut generate)?;
         let workload = workload["workload"].as_str().unwrap_or_default().to_owned();
 
+        let smaller = SMALLER.iter().find(|(name, _)| *name == shape);
+        let smaller = smaller.map(|(_, smaller)| (*smaller).to_owned());
+        let too_much = |engine: &Engine| {
+            let tried = smaller.clone().map(|smaller| (smaller, engine.name));
+            tried.is_some_and(|tried| given_up.contains(&tried))
+        };
+        let present = |engine: &&Engine| !engine.is_peer() || self.peers.missing().is_none();
+        let mut turns: Vec<Turn<'_>> = self
+            .options
+            .engines
+            .iter()
+            .filter(present)
+            .map(|engine| Turn {
+                engine,
+                outcomes: Vec::new(),
+                left: match too_much(engine) {
+                    true => 0,
+                    false => engine.repetitions(self.options.repetitions),
+                },
+            })
+            .collect();
+        // Engines take turns, so that a slow minute of the machine is everybody's.
+        while turns.iter().any(|turn| turn.left > 0) {
+            for turn in turns.iter_mut().filter(|turn| turn.left > 0) {
+                self.run_once(turn, shape, &workload);
+            }
+        }
+
         let ours = self.result(shape, "larder");
         let mut entries = Vec::new();
-        for engine in &self.options.engines {
-            if engine.is_peer() && self.peers.missing().is_some() {
-                continue;
-            }
-            let smaller = SMALLER.iter().find(|(name, _)| *name == shape);
-            if let Some((_, smaller)) = smaller
-                && given_up.contains(&((*smaller).to_owned(), engine.name))
-            {
-                given_up.insert((shape.to_owned(), engine.name));
-                entries.push(summary::not_tried(engine.name, smaller));
-                continue;
-            }
-            let outcomes = self.repeat(engine, shape, &workload);
-            if matches!(outcomes.first(), Some(Outcome::Killed { .. })) {
-                given_up.insert((shape.to_owned(), engine.name));
-            }
+        for Turn { engine, outcomes, .. } in turns {
             let theirs = self.result(shape, engine.name);
-            // The first repetition wrote the answer; without one there is nothing to compare.
-            let agreement = match outcomes.first() {
-                Some(Outcome::Done(_)) => self.compare(&workload, &ours, &theirs),
-                _ => Value::Null,
+            let entry = match (outcomes.first(), &smaller) {
+                (None, Some(smaller)) => summary::not_tried(engine.name, smaller),
+                // The first repetition wrote the answer; without one there is nothing to compare.
+                (Some(Outcome::Done(_)), _) => {
+                    let agreement = self.compare(&workload, &ours, &theirs);
+                    summary::entry(engine.name, &outcomes, agreement)
+                }
+                _ => summary::entry(engine.name, &outcomes, Value::Null),
             };
+            if matches!(outcomes.first(), None | Some(Outcome::Killed { .. })) {
+                given_up.insert((shape.to_owned(), engine.name));
+            }
             if engine.is_peer() {
                 let _ = fs::remove_file(&theirs);
             }
-            entries.push(summary::entry(engine.name, &outcomes, agreement));
+            entries.push(entry);
         }
         let _ = fs::remove_file(&ours);
         Ok(entries)
     }
 
-    fn repeat(&self, engine: &Engine, shape: &str, workload: &str) -> Vec<Outcome> {
-        let result = self.result(shape, engine.name);
-        let _ = fs::remove_file(&result);
+    fn run_once(&self, turn: &mut Turn<'_>, shape: &str, workload: &str) {
+        let engine = turn.engine;
         let log = self
             .folder
             .join("logs")
             .join(format!("{shape}-{}.log", engine.name));
-        let mut outcomes = Vec::new();
-        let mut spent = 0.0;
-        for repetition in 0..engine.repetitions(self.options.repetitions) {
-            if spent > ENOUGH_SECONDS {
-                break;
-            }
-            let mut command = engine.command(&self.program, &self.peers);
-            command.arg(workload);
-            if repetition == 0 {
-                command.arg(&result);
-            }
-            let outcome = process::run(command, &log, &self.options.limits);
-            eprintln!("{shape}: {} {outcome}", engine.name);
-            spent += outcome.wall_seconds();
-            let over = !matches!(outcome, Outcome::Done(_));
-            outcomes.push(outcome);
-            if over {
-                break;
-            }
+        let mut command = engine.command(&self.program, &self.peers);
+        command.arg(workload);
+        if turn.outcomes.is_empty() {
+            let result = self.result(shape, engine.name);
+            let _ = fs::remove_file(&result);
+            command.arg(&result);
         }
-        outcomes
+        let outcome = process::run(command, &log, &self.options.limits);
+        eprintln!("{shape}: {} {outcome}", engine.name);
+        turn.left -= 1;
+        let spent: f64 = turn.outcomes.iter().map(Outcome::wall_seconds).sum();
+        if !matches!(outcome, Outcome::Done(_)) || spent + outcome.wall_seconds() > ENOUGH_SECONDS {
+            turn.left = 0;
+        }
+        turn.outcomes.push(outcome);
     }
 
     fn compare(&self, workload: &str, ours: &Path, theirs: &Path) -> Value {
